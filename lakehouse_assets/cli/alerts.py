@@ -122,6 +122,8 @@ def test(as_json: bool) -> None:
 def send(as_json: bool) -> None:
     """Look once at what has happened since the last time, and tell the sinks. It ends with 1 if something could not be read or delivered.
 
+    So it does while events wait for a sink that did not take them: it is tried again later and later, at most an hour apart.
+
     It does what the sensor `alerts` does where `lakehouse dev` runs. What could not be read or delivered is tried again by the next one.
 
     \b
@@ -136,7 +138,7 @@ def send(as_json: bool) -> None:
         say(done["text"])
         for why in (*done["unread"].values(), *(f"{sink}: {why}" for sink, why in done["failed"].items())):
             say((why, "red"))
-    sys.exit(bool(done["unread"] or done["failed"]))
+    sys.exit(bool(done["unread"] or done["failed"] or done["waiting"]))
 
 
 @alerts.command()

@@ -131,7 +131,7 @@ def _print_causes(values: dict[str, Any]) -> None:
     say((values["monitor"], "bold"), f"  {values['table']}{when}")
     for number, cause in enumerate(values["causes"], 1):
         share = "" if cause["importance"] is None else f", importance {cause['importance']:.0%}"
-        weight = f"  (weight {cause['weight']:.3g}{share})" if cause["column"] else ""
+        weight = f"  (weight {cause['weight']:,.4g}{share})" if cause["column"] else ""
         say((f"{number}. {cause['column'] or cause['text']}", "bold"), (weight, "dim"))
         for step in cause["steps"]:
             say(f"   → {step}")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 _ROOT = variable("root")
+_PANIC = "PanicException"
+"""What a panic of Rust is called, as over a file of garbage: each library has a class of its own, and none is an Exception."""
 _QUIET, _VERBOSE = f"{__name__}.quiet", f"{__name__}.verbose"
 
 
@@ -147,6 +149,10 @@ class Commands(click.Group):
             if why := _reason_of_the_disk(error):
                 raise _Expected(why, ctx) from error
             raise
+        except BaseException as error:
+            if type(error).__name__ != _PANIC:
+                raise
+            raise _Expected("a table cannot be read: `lakehouse doctor` says which one, and what to do", ctx) from error
 
 
 class _Expected(click.ClickException):

@@ -94,7 +94,7 @@ class Alerts:
 
         Returns:
             `events` (how many were logged that people are told of), `delivered`, `failed` (by sink, why not), `unread` (by source that
-            could not be read, why not and what to do), `text`.
+            could not be read, why not and what to do), `waiting` (by sink that it is too early to try again, `events` and `until`), `text`.
 
         Raises:
             DatabaseUnavailable: Dagster's databases cannot be opened.
@@ -106,6 +106,7 @@ class Alerts:
         loaded_at, context = clock.now(), self.context
         done = send(context.settings, context.root.lakehouse, context.products, definitions(context.settings, context.products), loaded_at)
         told = {"events": done.events, "delivered": done.delivered, "failed": dict(done.failed), "unread": dict(done.unread)}
+        told["waiting"] = {sink: {"events": one.events, "until": one.until} for sink, one in done.waiting.items()}
         return told | {"text": done.text}
 
     def close(self, alert_id: str, reason: str) -> dict[str, Any]:

@@ -104,10 +104,15 @@ class _Readable:
         try:
             return read()
         except TableDamaged as error:
-            if str(error) not in self.told:
-                self.told.add(str(error))
-                self.context.notice(f"warning: {error}")
-            return None
+            self._tell(str(error))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # a panic, as over a file of garbage, is no Exception
+            self._tell("a table cannot be read: `lakehouse doctor` says which one, and what to do")
+        return None
+
+    def _tell(self, what: str) -> None:
+        if what not in self.told:
+            self.told.add(what)
+            self.context.notice(f"warning: {what}")
 
 
 @contextmanager

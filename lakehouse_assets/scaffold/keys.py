@@ -69,7 +69,19 @@ def _detected_key(table: Table) -> tuple[tuple[str, ...], str]:
     for column in candidates:
         if column.reading.is_time and _is_unique(table, (column.name,)):
             return (column.name,), _counted(table, (column.name,))
-    return (), "no column, and no two or three together, tell all rows apart"
+    return (), _why_none(table)
+
+
+def _why_none(table: Table) -> str:
+    """Why no key was taken. Columns that have no value twice are named, as what is said of each column says it of them."""
+    rows = table.sample.rows.height
+    unique = [column for column in table.columns.values() if rows > 1 and not column.missing and column.distinct == rows]
+    if not unique:
+        return "no column, and no two or three together, tell all rows apart"
+    names = " and ".join(column.name for column in unique)
+    said = f"{names} {'has' if len(unique) == 1 else 'have'} no value twice, as quantities have by chance"
+    declarable = next((column.name for column in unique if column.reading.annotation != "float"), None)
+    return said + (f": if {declarable} is the key, --key {declarable}" if declarable else "")
 
 
 def _almost_keys(table: Table, key: Sequence[str]) -> Iterator[str]:

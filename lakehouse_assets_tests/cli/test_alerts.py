@@ -13,10 +13,11 @@ from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.monitoring.alerts.delivery import deliver
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.log import LOG, AlertLog
 from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.storage import table_cache
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
 from lakehouse_assets_tests.running import land_text, tables_of
@@ -158,6 +159,36 @@ def test_send_ends_with_1_where_a_source_cannot_be_read_until_what_it_says_is_do
         "source:the landing log": False,
         "files:parcels": True,
     }
+
+
+def test_a_log_that_cannot_be_read_ends_no_command_in_a_traceback(lakehouse):
+    lakehouse.tick(bad())
+    log = tables_of(Settings.load(lakehouse.environment)).table(LOG)
+    for uri in log.delta().file_uris():
+        Path(uri).write_bytes(b"garbage")
+    table_cache.clear()
+    listed = lakehouse("alerts")
+    assert listed.exit_code == 1
+    assert "a table cannot be read: `lakehouse doctor` says which one, and what to do" in listed.output
+    status = lakehouse("status")
+    assert status.exit_code == 0, status.output
+    assert "warning: a table cannot be read: `lakehouse doctor` says which one" in " ".join(status.output.split())
+    assert f"lakehouse restore {LOG} --last-good" in lakehouse("doctor").output
+
+
+def test_send_says_what_waits_for_a_sink_that_could_not_be_reached_and_ends_with_1(lakehouse):
+    lakehouse.environment["LAKEHOUSE_ALERT_WEBHOOK"] = "http://127.0.0.1:9/t0ken"
+    ahead = (datetime.now(UTC) - NOW) / timedelta(minutes=1)
+    for number in range(8):  # so often that the next try is far away
+        lakehouse.tick(bad(), bad("step:b"), minutes=ahead - 70 * (7 - number))
+    sent = lakehouse("alerts", "send")
+    assert sent.exit_code == 1, sent.output
+    said = " ".join(sent.stdout.split())
+    assert "3 events wait for webhook, next try at 20" in said, "of two alerts that were opened, and that one is over"
+    done = lakehouse.json("alerts", "send")
+    assert (done["failed"], done["waiting"]["webhook"]["events"]) == ({}, 3)
+    del lakehouse.environment["LAKEHOUSE_ALERT_WEBHOOK"]
+    assert lakehouse("alerts", "send").exit_code == 0
 
 
 def test_a_test_says_what_came_of_each_sink_and_writes_nothing_down(lakehouse):

@@ -60,6 +60,27 @@ def test_a_last_commit_that_is_not_whole(root):
     assert "is intact" in call(root, "restore", SILVER, "--last-good").stderr
 
 
+def test_a_run_over_a_data_file_of_garbage_says_what_to_do(root):
+    for uri in tables_of(Settings.load({"LAKEHOUSE_ROOT": str(root)})).table(BRONZE).delta().file_uris():
+        Path(uri).write_bytes(b"garbage")
+    failed = call(root, "run", SILVER, "--full-refresh")
+    assert failed.exit_code == 1
+    said = " ".join((failed.stdout + failed.stderr).split())
+    assert f"{SILVER}: Polars broke off: " in said
+    assert "If a table cannot be read, `lakehouse doctor` says which one, and what to do" in said
+    assert f"lakehouse restore {BRONZE} --last-good" in call(root, "doctor").stdout
+
+
+@pytest.mark.parametrize("gone", ["", "__quarantine"])
+def test_a_table_or_its_quarantine_that_was_deleted_is_built_again_by_the_command_that_the_doctor_names(root, gone):
+    shutil.rmtree(tables_of(Settings.load({"LAKEHOUSE_ROOT": str(root)})).table(SILVER + gone).uri)
+    (found,) = (one for one in json.loads(call(root, "doctor", "--json").stdout) if one["severity"] == "error" and SILVER in one["table"])
+    built = call(root, *found["fix"].split()[1:])
+    assert built.exit_code == 0, built.output
+    assert rows(root) == ["0", "1"]
+    assert call(root, "doctor").exit_code == 0
+
+
 def test_last_good_finds_the_version_itself(root):
     assert call(root, "restore", SILVER, "--last-good", "--version", "1").exit_code == 2
 

@@ -327,6 +327,17 @@ def test_a_column_that_is_almost_a_key_is_named(tmp_path):
     assert "almost a key" not in declared
 
 
+def test_what_is_said_of_a_column_and_of_a_missing_key_agrees(tmp_path):
+    lines = [[1_000 + 7 * row, f"M{row % 5}", row % 3, row + 0.5] for row in range(30)]
+    file = write(tmp_path, "parcels.csv", [["parcel", "member", "size", "grams"], *lines])
+    assert new(tmp_path, "post", "--from", str(file)).exit_code == 0
+    contracts, silver = ((package(tmp_path) / "post" / f"{name}.py").read_text() for name in ("contracts", "silver"))
+    assert contracts.count("no value twice") == 2
+    said = " ".join(silver.replace("#", " ").split())
+    assert "parcel and grams have no value twice, as quantities have by chance: if parcel is the key, --key parcel" in said
+    assert "no column" not in said
+
+
 def workbook(folder: Path, sheets: dict[str, list[list[object]]]) -> str:
     path = folder / "members.xlsx"
     with xlsxwriter.Workbook(str(path)) as book:

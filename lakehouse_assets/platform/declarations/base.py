@@ -17,8 +17,7 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.importing import note
 from lakehouse_assets.platform.quality.copied import Copied
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError as DeclarationError  # noqa: PLC0414 contracts raise it too
-
-QUARANTINE_SUFFIX = "__quarantine"
+from lakehouse_assets.platform.storage.table import QUARANTINE_SUFFIX as QUARANTINE_SUFFIX  # noqa: PLC0414 tables that are missing name it
 
 _OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")

@@ -1,7 +1,10 @@
 """What was worked out of tables and costs much to work out again: frames, under a key that says all that they were made of.
 
 Nothing depends on them: what is not here, or cannot be read, is worked out again, so rows may be deleted at any time, and what cannot be
-written fails nobody. What is cached, and what its key is made of, is said by who asks.
+written fails nobody. A table that cannot be read is deleted, and made anew by the next write. What is cached, and what its key is made of,
+is said by who asks.
+
+It is read by Arrow: of a file that is no Parquet, Polars says so by a panic, which writes a stack of Rust to the terminal.
 """
 
 import logging
@@ -16,7 +19,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
-from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage import evolution, platform_tables
 from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -54,11 +57,30 @@ def read(lakehouse: Lakehouse, key: str) -> dict[str, pl.DataFrame] | None:
     try:
         if not table.exists():
             return None
-        rows = table.scan().filter(pl.col("key") == key).select("part", "content").collect()
-        return {part: pl.read_ipc(BytesIO(content)) for part, content in rows.iter_rows()} or None
+        rows = table.now().to_pyarrow_table(columns=["part", "content"], filters=[("key", "=", key)]).to_pydict()
+        return {part: pl.read_ipc(BytesIO(content)) for part, content in zip(rows["part"], rows["content"], strict=True)} or None
     except TROUBLE as error:  # another release of Polars wrote it, or a file is gone
-        _LOGGER.warning("%s cannot be read, and is worked out again: %s", TABLE, reason(error))
+        _delete(lakehouse, error)
         return None
+
+
+def delete_if_damaged(lakehouse: Lakehouse) -> None:
+    """Delete the table if it, or one of its files, cannot be read."""
+    table = lakehouse.table(TABLE)
+    try:
+        if table.exists():
+            table.now().to_pyarrow_dataset().count_rows()
+    except TROUBLE as error:
+        _delete(lakehouse, error)
+
+
+def _delete(lakehouse: Lakehouse, why: BaseException) -> None:
+    """Delete the table and nothing else: what is in it is worked out again."""
+    _LOGGER.warning("%s cannot be read, and is made anew: %s", TABLE, reason(why))
+    try:
+        evolution.drop(lakehouse.table(TABLE))
+    except TROUBLE as error:
+        _LOGGER.warning("%s cannot be deleted: %s", TABLE, reason(error))
 
 
 def write(  # noqa: PLR0917 all that a row has
@@ -77,6 +99,7 @@ def write(  # noqa: PLR0917 all that a row has
         commit: What the commit carries.
     """
     table = lakehouse.table(TABLE)
+    delete_if_damaged(lakehouse)
     try:
         table.create(SCHEMA, ("about",), _DESCRIPTION)
         rows = [(key, part, about, _content(frame), now) for part, frame in frames.items()]

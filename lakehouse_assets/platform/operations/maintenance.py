@@ -18,7 +18,9 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Decla
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.alerts.log import ALERT_ID, open_ids
+from lakehouse_assets.platform.monitoring.reasons import reason
 from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
@@ -51,8 +53,8 @@ OLD_FEATURES: Final = "old versions of features deleted"
 OLD_DAYS: Final = "days beyond the retention deleted"
 KEEP_ALL: Final = timedelta(days=36_500)
 """The retention while a product is broken: what its tables have not read yet, and what its models were trained on, is not known."""
-# Errors of one table, which do not keep the others from being maintained.
-_TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
+# Errors of one table, which do not keep the others from being maintained. A panic of Polars, as over a file of garbage, is no Exception.
+_TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Maintenance:
     def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Maintained]:
         """Maintain the tables one by one, and log it at the end. One that fails does not keep the others from it."""
         rows = []
+        cache.delete_if_damaged(self.lakehouse)  # it heals by itself; else its rows would be looked at by Polars, which panics
         for table in self.tables(names):
             at = clock.now()
             try:
@@ -102,12 +105,16 @@ class Maintenance:
                 done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
                 done = replace(done, done=(*old, *done.done))
             except _TROUBLE as error:
-                done = Maintained(table.name, 0, 0, 0, (), str(error), (clock.now() - at).total_seconds())
+                done = Maintained(table.name, 0, 0, 0, (), _why_not(table.name, error), (clock.now() - at).total_seconds())
             rows.append({**vars(done), "at": at, "run_id": run_id, "done": ", ".join(done.done)})
             yield done
-        log = self.lakehouse.table(LOG)
-        log.create(SCHEMA, description=DESCRIPTION)
-        log.append(pl.DataFrame(rows, schema=SCHEMA))
+        log, at = self.lakehouse.table(LOG), clock.now()
+        try:
+            log.create(SCHEMA, description=DESCRIPTION)
+            log.append(pl.DataFrame(rows, schema=SCHEMA))
+        except _TROUBLE as error:
+            if not any(row["table"] == LOG and row["why_not"] for row in rows):
+                yield Maintained(LOG, 0, 0, 0, (), _why_not(LOG, error), (clock.now() - at).total_seconds())
 
     def _delete_old_features(self, table: Table, run_id: str) -> list[str]:
         """Delete the rows of versions of a feature set that no model in use needs; what was done."""
@@ -196,6 +203,15 @@ class Maintenance:
             for name, number in versions.items():
                 pins.setdefault(name, set()).add(number)
         return pins
+
+
+def _why_not(name: str, error: BaseException) -> str:
+    """Why a table was not maintained, and what to do."""
+    if isinstance(error, StorageError):
+        return str(error)  # it says what to do
+    why = reason(error) if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException) else " ".join(str(error).split())
+    how = f"`lakehouse doctor` examines it, and `lakehouse restore {name} --last-good` goes back to its last good version"
+    return f"it cannot be read: {why}. {how}"
 
 
 def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], registry: Callable[[], Registry]) -> list[ModelVersion]:

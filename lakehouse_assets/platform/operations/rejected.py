@@ -38,6 +38,8 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
     lakehouse = reader.lakehouse
     quarantine = lakehouse.table(asset.quarantine)
     if not quarantine.exists():
+        if lakehouse.table(asset.name).exists():
+            raise NoSuchTable(f"{asset.name} has no quarantine: `lakehouse run {asset.name} --full-refresh` computes both again")
         raise NoSuchTable(f"{asset.name} has no quarantine yet: `lakehouse run {asset.name}` creates it")
     counts = _rules(unreleased(quarantine))
     shown = _rules(quarantine.scan()) if released else counts

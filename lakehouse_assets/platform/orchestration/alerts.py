@@ -5,9 +5,9 @@ What is an alert, who is told and what was told is decided and kept in `monitori
 
 import fcntl
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Final
@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.monitoring.alerts import routing
-from lakehouse_assets.platform.monitoring.alerts.delivery import Delivered, deliver
+from lakehouse_assets.platform.monitoring.alerts.delivery import Delivered, Waiting, deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED, Entry
 from lakehouse_assets.platform.monitoring.alerts.signals import Source
@@ -80,19 +80,30 @@ class Ticked:
         delivered: How often a sink took an event.
         failed: By sink, why something was not delivered.
         unread: By source of alerts that could not be read, why not and what to do.
+        waiting: By sink that could not be reached before, or refused, how many events wait, and until when.
     """
 
     events: int
     delivered: int
     failed: Mapping[str, str]
     unread: Mapping[str, str]
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """All of it as a sentence."""
         failed = f"; not delivered to {', '.join(sorted(self.failed))}" if self.failed else ""
         unread = f"; not read: {', '.join(sorted(self.unread))}" if self.unread else ""
-        return f"{counted(self.events, 'event')}, {counted(self.delivered, 'delivery', 'deliveries')}{failed}{unread}."
+        waiting = "".join(f"; {text}" for text in self.waits)
+        return f"{counted(self.events, 'event')}, {counted(self.delivered, 'delivery', 'deliveries')}{failed}{unread}{waiting}."
+
+    @property
+    def waits(self) -> Sequence[str]:
+        """Of each sink that is not told yet, what waits for it."""
+        return [
+            f"{counted(one.events, 'event waits', 'events wait')} for {sink}, next try at {one.until:%Y-%m-%d %H:%M:%S} UTC"
+            for sink, one in sorted(self.waiting.items())
+        ]
 
 
 def tick(  # noqa: PLR0917 all that there is to know
@@ -133,7 +144,7 @@ def tick(  # noqa: PLR0917 all that there is to know
     with _alone(settings) as is_alone:
         if is_alone:
             done = deliver(log, sinks.by_name, str(settings.root), now, logger)
-    return Ticked(sum(entry.event in NOTIFIED for entry in taken.entries), done.delivered, done.failed, taken.unread)
+    return Ticked(sum(entry.event in NOTIFIED for entry in taken.entries), done.delivered, done.failed, taken.unread, done.waiting)
 
 
 def send(settings: Settings, lakehouse: Lakehouse, products: Products, defs: dg.Definitions, loaded_at: datetime) -> Ticked:

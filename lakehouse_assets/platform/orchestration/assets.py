@@ -27,7 +27,7 @@ from lakehouse_assets.platform.orchestration import checks, columns, describe, e
 from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
-from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date, full_refresh
 from lakehouse_assets.platform.pipeline.functions import why_not_trained
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -170,7 +170,7 @@ def _table(asset: TableDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
             return
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id))
         try:
-            done = full_refresh(refresh) if is_full_refresh(context) else refresh.run()
+            done = full_refresh(refresh) if is_full_refresh(context) else bring_up_to_date(refresh)
         except ContractBroken as broken:
             yield from checks.broken(asset, key, broken)
             yield from monitors.results(context, catalog, watched)

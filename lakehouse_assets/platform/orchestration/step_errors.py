@@ -41,7 +41,7 @@ def holds_no_values(error: BaseException) -> bool:
 
     Of errors of Polars we say none of their values.
     """
-    if isinstance(error, StorageError | OSError | pl.exceptions.PolarsError):
+    if isinstance(error, StorageError | OSError | pl.exceptions.PolarsError | pl.exceptions.PanicException):
         return True
     return places.is_ours(error) and (error.__cause__ is None or holds_no_values(error.__cause__))
 

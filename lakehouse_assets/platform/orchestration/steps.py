@@ -26,7 +26,7 @@ _CONFIG = {
     )
 }
 # What comes out the same every time is not retried.
-_FINAL = (ContractBroken, RowsLost, StorageError, ValueError, TypeError, pl.exceptions.PolarsError)
+_FINAL = (ContractBroken, RowsLost, StorageError, ValueError, TypeError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -79,7 +79,7 @@ def declared_step(
                 text = failure_text(table or name, error)
                 yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
                 # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
-                cause = None if isinstance(error, pl.exceptions.PolarsError) else error
+                cause = None if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException) else error
                 raise dg.Failure(text, OWN if holds_no_values(error) else None, allow_retries=False) from cause
 
         return step

@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
+from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage import partition_keys
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -94,6 +95,7 @@ def _asset(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
         before = stored(asset, lakehouse)
         champion = champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id)
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion)
+        bring_up_to_date(refresh)  # also where the table was deleted and its quarantine was not
         done = refresh.recompute_partitions([partition_keys.value(key, asset.schema[column]) for key in keys])
         yield from written(asset, lakehouse, context.instance, before, told=keys)
         now = stored(asset, lakehouse)

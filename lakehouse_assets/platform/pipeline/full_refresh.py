@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import swap
+from lakehouse_assets.platform.pipeline import quarantine, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint
@@ -34,7 +34,10 @@ def full_refresh(refresh: Refresh) -> Refreshed:
         ContractBroken: The table was not changed.
     """
     declaration, lakehouse = refresh.declaration, refresh.lakehouse
-    if not refresh.stored.exists():
+    orphaned = quarantine.has_no_table(declaration, lakehouse)
+    if not refresh.stored.exists() and not (orphaned and declaration.kind.rewrites):
+        if orphaned:
+            quarantine.read_again(declaration, lakehouse)
         return refresh.run()
     if not declaration.kind.rewrites:
         return refresh.recompute()
@@ -60,13 +63,26 @@ def full_refresh(refresh: Refresh) -> Refreshed:
     return Refreshed(version, built.account, built.evidence, max(built.batches, 1))
 
 
+def bring_up_to_date(refresh: Refresh) -> Refreshed:
+    """Bring a table up to date. One that was deleted while its quarantine stayed is fully refreshed.
+
+    Its quarantine has read what the table has not, maybe under another contract: rows would be in both or in neither.
+
+    Raises:
+        ContractBroken: The table was not changed.
+        RowsLost: The rows do not add up; the table was not changed.
+        FullRefreshNeeded: The declaration changed in a way that the stored table cannot follow.
+    """
+    return full_refresh(refresh) if quarantine.has_no_table(refresh.declaration, refresh.lakehouse) else refresh.run()
+
+
 def _check_not_emptied(refresh: Refresh, staged: Table, built: Refreshed) -> None:
     """Stop before a table that has rows would have none, because each row was rejected: so few rows are not judged by their share.
 
     Raises:
         ContractBroken: So it is.
     """
-    if staged.count() or not refresh.stored.count() or not built.account.quarantined:
+    if staged.count() or not refresh.stored.exists() or not refresh.stored.count() or not built.account.quarantined:
         return
     worst = max(built.evidence, key=lambda evidence: evidence.broken)
     raise ContractBroken(

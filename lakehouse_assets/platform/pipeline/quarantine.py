@@ -9,6 +9,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.split import BROKEN
+from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import ORDER as ROW
 from lakehouse_assets.platform.storage.table import Table
@@ -52,6 +53,17 @@ def still_released(rows: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
     bare = rows.lazy().drop(list(RELEASED), strict=False)
     joined = bare.join(marks, on=list(ROW), how="left", maintain_order="left")
     return joined.select(with_marks(rows.lazy()).collect_schema().names()).collect()
+
+
+def has_no_table(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
+    """Whether there is the quarantine and not its table, as where the folder of the table was deleted."""
+    return not lakehouse.table(declaration.name).exists() and lakehouse.table(declaration.quarantine).exists()
+
+
+def read_again(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
+    """Let a quarantine say that it has seen nothing of its sources, so that the rows of the next batch take the place of its own."""
+    rejected = lakehouse.table(declaration.quarantine)
+    rejected.append(rejected.scan().limit(0).collect(), Commit(forgets=declaration.sources()))
 
 
 def unreleased(quarantine: Table) -> pl.LazyFrame:

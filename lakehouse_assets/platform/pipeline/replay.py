@@ -81,7 +81,7 @@ class Replays(ReplayedRows):
 
     def unfinished(self) -> bool:
         """Whether rows are marked as released that the table did not get; from cursors alone."""
-        if not self.quarantine.exists():
+        if not self.quarantine.exists() or not self.target.exists():
             return False
         marked, table = self.quarantine.now(), self.target.now()
         replays = cursor_of(marked, _REPLAYS)
@@ -146,7 +146,10 @@ class Replays(ReplayedRows):
                 f"`lakehouse run {name} --full-refresh`"
             )
         if not self.quarantine.exists():
-            raise ReplayRefused(f"{name} has no quarantine yet: `lakehouse run {name}` makes it")
+            how = (
+                f"`lakehouse run {name} --full-refresh` computes both again" if self.target.exists() else f"`lakehouse run {name}` makes it"
+            )
+            raise ReplayRefused(f"{name} has no quarantine: {how}")
         for table in (self.quarantine, self.source):
             missing = [column for column in LINEAGE if column not in table.schema()]
             if missing:

@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.pipeline.champions import champion_of
-from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date, full_refresh
 from lakehouse_assets.platform.pipeline.functions import why_not_trained
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
@@ -85,7 +85,7 @@ class Runner:
     @step.register
     def _(self, declaration: TableDeclaration, run_id: str, from_scratch: bool) -> Refreshed | None:  # noqa: FBT001
         refresh = Refresh(declaration, self.lakehouse, run_id, self.champions)
-        return full_refresh(refresh) if from_scratch else refresh.run()
+        return full_refresh(refresh) if from_scratch else bring_up_to_date(refresh)
 
     @step.register
     def _(self, declaration: ModelDeclaration, run_id: str, _: bool) -> Refreshed | None:  # noqa: FBT001

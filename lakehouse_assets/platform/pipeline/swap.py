@@ -70,6 +70,7 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
     stored = [lakehouse.table(name) for name in declaration.outputs()]
     number = number_of(built[0])
     info = _info(declaration, lakehouse, run_id, built[0], account)
+    _create(stored[1], built[1])
     rejected = quarantine.still_released(built[1].scan().collect(engine="streaming"), stored[1])
     evolution.swap(
         stored[1],
@@ -78,6 +79,9 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
         partition_by=(),
         commit=Commit(_cursors(declaration, stored[1], built[0], number), lambda _: info),
     )
+
+    # Not before: without it, a quarantine that was not swapped would count as that of a table which has read less.
+    _create(stored[0], built[0])
 
     def counted(counts: Counts) -> Mapping[str, str]:
         return info | {"lakehouse.removed": str(counts.removed)}
@@ -97,6 +101,12 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
     replay.Replays(declaration, lakehouse, run_id).finish()  # what had been released is in the table again
     drop(declaration, lakehouse)
     return written.version
+
+
+def _create(stored: Table, built: Table) -> None:
+    """Create the table that another takes the place of, if it was deleted."""
+    table = built.now()
+    stored.create(built.schema(), tuple(table.metadata().partition_columns), table.metadata().description or "")
 
 
 def _cursors(declaration: TableDeclaration, stored: Table, built: Table, number: int) -> tuple[Cursor, ...]:

@@ -117,7 +117,8 @@ def swap(
     def attempt(delta: DeltaTable) -> Counts:
         new, stored = rows(), pl.scan_delta(delta)
         schema = new.collect_schema()
-        if stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
+        is_new = not delta.version()  # then there is nothing to compare with, which would take all rows into memory
+        if not is_new and stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
             return _write_difference(table, delta, (new, stored), identity, commit)
         counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
         counts = Counts(written=counted[0], removed=counted[1])

@@ -29,6 +29,8 @@ from lakehouse_assets.platform.storage.predicates import ColumnValues
 
 HISTORY: Final = 100
 """So many commits `Table.history` shows unless it is asked for more."""
+QUARANTINE_SUFFIX: Final = "__quarantine"
+"""Ends the name of the table with the rejected rows of the one of the same name without it."""
 _ROWS_AT_ONCE = 100_000
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
 _PROPERTIES: Mapping[str, str | None] = {
@@ -75,7 +77,7 @@ class Table:
         except TableNotFoundError as error:
             if version is not None and self.exists():  # its log was cleaned up
                 raise self._no_version(version) from error
-            raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self.name}` makes it") from error
+            raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self._made_by}` makes it") from error
         except (DeltaError, OverflowError) as error:
             if version is not None:
                 raise self._no_version(version) from error
@@ -85,6 +87,12 @@ class Table:
         if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
         return table
+
+    @property
+    def _made_by(self) -> str:
+        """What a run has to be told to make the table. A quarantine that was deleted is made with its table alone."""
+        base = self.name.removesuffix(QUARANTINE_SUFFIX)
+        return self.name if base == self.name else f"{base} --full-refresh"
 
     def _is_empty_commit(self, version: int) -> bool:
         """Whether a commit has no content, as after a power failure: delta-rs opens the table without it."""

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
-from lakehouse_assets.platform.storage import maintenance
+from lakehouse_assets.platform.storage import maintenance, platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, runner, tables_of
@@ -128,6 +128,23 @@ def a_source_that_is_gone(settings):
     return SILVER, "error", "but that is gone", f"lakehouse run {BRONZE}"
 
 
+def a_table_that_is_gone(settings):
+    shutil.rmtree(tables_of(settings).table(SILVER).uri)
+    return f"{SILVER}__quarantine", "error", f"{SILVER} is gone, and this is its quarantine", f"lakehouse run {SILVER}"
+
+
+def a_quarantine_that_is_gone(settings):
+    shutil.rmtree(tables_of(settings).table(f"{SILVER}__quarantine").uri)
+    return SILVER, "error", "its quarantine is gone", f"lakehouse run {SILVER} --full-refresh"
+
+
+def a_file_in_place_of_a_table(settings):
+    place = Path(tables_of(settings).table(platform_tables.CACHE).uri)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("not a folder")
+    return platform_tables.CACHE, "error", f"there is a file where its folder has to be: {place}", f"mv {place} "
+
+
 def a_vacuumed_change(settings):
     source = tables_of(settings).table(SILVER)
     source.replace(source.scan().collect(), None)
@@ -185,12 +202,13 @@ def column_mapping(settings):
 
 
 BY_MAINTENANCE = [many_small_files, a_long_log, a_killed_write]
-BY_MOVING = [an_orphan, column_mapping]
-BY_FULL_REFRESH = [a_vacuumed_change, other_columns]
+BY_MOVING = [an_orphan, column_mapping, a_file_in_place_of_a_table]
+BY_FULL_REFRESH = [a_vacuumed_change, other_columns, a_quarantine_that_is_gone]
 OTHERS = [
     a_lost_file,
     a_source_made_anew,
     a_source_that_is_gone,
+    a_table_that_is_gone,
     a_landing_log_made_anew,
     an_interrupted_batch,
     a_refused_file,

@@ -29,7 +29,7 @@ from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
-from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage import platform_tables, table_cache
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
@@ -103,6 +103,39 @@ def test_a_table_that_cannot_be_maintained_does_not_keep_the_others_from_it(busy
     maintained = {done.table: done for done in of(busy).run("maintenance-1")}
     assert "not found" in maintained["other.silver.broken"].why_not
     assert maintained["other.silver.table"].done
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "gone", "no commit"])
+@pytest.mark.parametrize("name", [platform_tables.CHECKS, "sales.silver.products", platform_tables.CACHE, maintenance.LOG])
+def test_whichever_table_is_damaged_the_others_are_maintained_and_it_says_what_to_do(busy, name, damage):
+    lakehouse = tables_of(busy)
+    by = platform_tables.BY_DAY.get(name, "at")
+    old = pl.DataFrame({by: [datetime(2020, 1, 1, tzinfo=UTC)]}).with_columns(
+        pl.col(by).cast(pl.Date if by == DATE else pl.Datetime("us", "UTC"))
+    )
+    table = lakehouse.table(name)
+    if name == maintenance.LOG:
+        list(of(busy).run("maintenance-0", ["sales.bronze.products"]))
+    elif not table.exists():
+        table.create(old.schema)
+        table.append(old)
+    (file, *_) = (Path(uri) for uri in table.delta().file_uris())
+    if damage == "no commit":
+        Path(table.uri, "_delta_log", f"{table.version():020d}.json").write_bytes(b"")
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"garbage" if damage == "garbage" else file.read_bytes()[:-7])
+    table_cache.clear()
+    done = replace(of(busy), days_kept=timedelta(days=90))
+    maintained = {one.table: one for one in done.run("maintenance-1")}
+    assert maintained["other.silver.table"].done
+    assert set(maintained) >= {table.name for table in lakehouse.tables()} - {maintenance.LOG, commit_statistics.TABLE}
+    if name == platform_tables.CACHE:
+        assert not table.exists(), "it is made anew by the next evaluation"
+    elif (why := maintained[name].why_not) is not None and why:
+        assert f"`lakehouse restore {name} --last-good`" in why
+        assert "\n" not in why
 
 
 def test_the_slowest_reader_counts(busy):

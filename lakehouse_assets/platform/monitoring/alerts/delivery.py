@@ -39,10 +39,14 @@ class Tried:
     at: datetime
     attempt: int
 
+    @property
+    def next_at(self) -> datetime:
+        """When it is tried again."""
+        return self.at + min(timedelta(seconds=_FIRST_PAUSE * 2.0 ** min(self.attempt - 1, 12)), _LONGEST_PAUSE)
+
     def waits(self, now: datetime) -> bool:
         """Whether it is too early for the next try."""
-        pause = min(timedelta(seconds=_FIRST_PAUSE * 2.0 ** min(self.attempt - 1, 12)), _LONGEST_PAUSE)
-        return timedelta(0) <= now - self.at < pause  # after a clock that stepped back nothing is waited for
+        return self.at <= now < self.next_at  # after a clock that stepped back nothing is waited for
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,26 @@ class Due:
     attempts: Sequence[int]
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What a sink is not told in a tick, as it is too early for the next try.
+
+    Attributes:
+        events: How many.
+        until: When the first of them is tried again (UTC).
+    """
+
+    events: int
+    until: datetime
+
+
 @dataclass
 class Delivered:
-    """What was delivered in one tick, and what could not be."""
+    """What was delivered in one tick, what could not be, and what was not tried yet; by sink."""
 
     delivered: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, Waiting] = field(default_factory=dict)
 
 
 def due(owed: Sequence[Entry], tried: Mapping[EventName, Tried], sink: str, now: datetime) -> list[Due]:
@@ -96,6 +114,21 @@ def due(owed: Sequence[Entry], tried: Mapping[EventName, Tried], sink: str, now:
     return messages
 
 
+def waiting(owed: Sequence[Entry], tried: Mapping[EventName, Tried], messages: Sequence[Due], now: datetime) -> Waiting | None:
+    """What a sink is still to be told and is not told now.
+
+    Args:
+        owed: As `due`.
+        tried: As `due`.
+        messages: What `due` gave.
+        now: The moment (UTC).
+    """
+    sent = {entry.name for message in messages for entry in message.entries}
+    left = [entry for entry in owed if entry.name not in sent and (entry.name not in tried or tried[entry.name].outcome != _DELIVERED)]
+    paused = [tried[entry.name].next_at for entry in left if entry.name in tried and tried[entry.name].waits(now)]
+    return Waiting(len(left), min(paused)) if paused else None
+
+
 def _attempts(tried: Mapping[EventName, Tried], entry: Entry) -> int:
     return tried[entry.name].attempt if entry.name in tried else 0
 
@@ -125,7 +158,10 @@ def deliver(  # noqa: PLR0917 where, to whom, when
     tried = last_tries(deliveries.tries(now - GIVEN_UP_AFTER))
     done, work = Delivered(), list[_Work]()
     for name, sink in sinks.items():
-        messages = due(_owed(logged, name), tried.get(name, {}), name, now)
+        owed, of_sink = _owed(logged, name), tried.get(name, {})
+        messages = due(owed, of_sink, name, now)
+        if (left := waiting(owed, of_sink, messages, now)) is not None:
+            done.waiting[name] = left
         if messages:
             work.append(_Work(sink, messages, lakehouse, now))
     for one in work:

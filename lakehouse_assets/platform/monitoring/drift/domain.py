@@ -134,7 +134,7 @@ class OfBaseline:
             base: Other rows of the baseline than the sample, encoded.
         """
         base = self.base if base is None else base
-        new = new.head(self.rows_of_a_window).sort(MOMENT)
+        new = new.head(self.rows_of_a_window).sort(MOMENT, maintain_order=True)
         if min(new.height, base.height) < LEAST_ROWS:
             return None
         rows = pl.concat([encoded(new, dict(self.encodings)), base])
@@ -251,7 +251,7 @@ class _Samples:
         blocks, codes = self.baseline.blocks, encodings(base, self.inputs)
 
         def few(rows: pl.DataFrame) -> pl.DataFrame:
-            return encoded(rows.head(MOST_ROWS).sort(MOMENT), codes)
+            return encoded(rows.head(MOST_ROWS).sort(MOMENT, maintain_order=True), codes)
 
         known = OfBaseline(
             encodings=codes,

@@ -1,7 +1,7 @@
 """Samples of rows by group in one pass.
 
-Rows with the smallest hashes are chosen, so it matters neither in which order rows are read nor which other groups there are. What is
-done with the rows is in `domain`.
+Rows with the smallest hashes are chosen, so it matters neither in which order rows are read nor which other groups there are, nor how
+rows came: columns that the platform adds have no part in the hash. What is done with the rows is in `domain`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.monitoring.profiling.counting import BATCH
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, OWN_COLUMNS
 
 GROUP, MOMENT, KEY = "__group", "__moment", "__key"
 """What a sample has next to the columns: the group, the time, and the hash by which a row was chosen."""
@@ -31,7 +32,7 @@ def row_samples(
     Returns:
         Of each grouping the rows, ordered by group and hash.
     """
-    hashed = [name for name, dtype in rows.collect_schema().items() if not dtype.is_nested()]
+    hashed = [name for name, dtype in rows.collect_schema().items() if not dtype.is_nested() and (name in names or not _is_added(name))]
     key = pl.struct(hashed).hash(_SEED) if hashed else pl.lit(0, pl.UInt64)
     wanted = rows.select(*names, moment.alias(MOMENT), key.alias(KEY))
     samples = [pl.DataFrame() for _ in groupings]
@@ -40,6 +41,11 @@ def row_samples(
         for number, (grouped, most) in enumerate(groupings):
             samples[number] = _smallest(pl.concat([samples[number], grouped(apart)], how="diagonal"), most)
     return samples
+
+
+def _is_added(name: str) -> bool:
+    """Whether a column says how and when a row came: in another root, or after a run that died, equal rows have others."""
+    return name.startswith("_") or name == KNOWN_AT or name in OWN_COLUMNS
 
 
 def _apart(batch: pl.DataFrame) -> pl.DataFrame:

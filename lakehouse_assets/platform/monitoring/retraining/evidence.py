@@ -18,6 +18,7 @@ from lakehouse_assets.platform.wording import counted, slice_in_words, span
 
 _DRIFT: Final = "drift"
 _MANY: Final = 1_000
+_TOO_LONG: Final = 1e15
 """From here on numbers are told without decimals."""
 _ONE: Final = ("monitor", "kind", "table", "column_name", "slice_key", "slice_value", "granularity", "model_version")
 """What tells the things apart of which a monitor speaks, window by window: several metrics of one are one matter, bad if one is."""
@@ -161,7 +162,7 @@ def _sentence(row: Mapping[str, Any], share: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.4g}"
+    return f"{value:,.0f}" if _MANY <= abs(value) < _TOO_LONG else f"{value:.4g}"
 
 
 def _moment(at: datetime) -> str:

@@ -1,8 +1,9 @@
 """How the values of one column differ between two sets of rows, as a number and in words. Which rows these are is decided in `trace`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log, sqrt
+from math import inf, isfinite, log, sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -24,7 +25,11 @@ _MOST_ITEMS: Final = 100
 """So many texts are compared by themselves, the most frequent ones; all others together."""
 _DRAWS, _SEED = 200, 20_260_101
 _TIMES: Final = 1.3
-_MANY: Final = 1_000
+_QUARTILES: Final = 1.349
+"""So many standard deviations the quartiles of a normal distribution are apart."""
+_CLEARLY: Final = 1.5
+_LITTLE: Final = 0.2
+_MANY, _TOO_LONG = 1_000, 1e15
 _SHOWN: Final = 2
 
 
@@ -71,19 +76,40 @@ class Change:
     @property
     def words(self) -> str:
         """What changed, as `median 1,512 against 15.1, 100 times larger`."""
+        nulls = f"nulls {_nulls(self.after):.1%} against {_nulls(self.before):.1%}"
         if abs(self.nulls) >= self.distance - 1e-9 and self.nulls:
-            return f"nulls {_nulls(self.after):.1%} against {_nulls(self.before):.1%}"
-        if not self._is_number:
-            return self._items()
-        before, after = (_quantile(one, 0.5) for one in (self.before, self.after))
-        if before == after:
-            before, after = (_mean(one) for one in (self.before, self.after))
-            return f"average {_number(after)} against {_number(before)}"
-        said = f"median {_number(after)} against {_number(before)}"
+            return nulls
+        also = f", {nulls}" if abs(self.nulls) >= _LEAST and self._nulls_are_no_chance else ""
+        return (self._of_values if self._is_number else self._items()) + also
+
+    @property
+    def _of_values(self) -> str:
+        """What changed of numbers."""
+        name, before, after = self._moved_most
+        said = f"{name} {_number(after)} against {_number(before)}"
         times = after / before if before and after / before > 0 else 1.0
         if times >= _TIMES:
             return f"{said}, {times:,.3g} times larger"
         return f"{said}, {1 / times:,.3g} times smaller" if times <= 1 / _TIMES else said
+
+    @property
+    def _moved_most(self) -> tuple[str, float, float]:
+        """Median, average or standard deviation, whichever moved most in units of what values usually spread by; before and after."""
+        sides = [side.drop_nulls() for side in (self.before, self.after)]
+        medians, means, spreads = ([of(side) for side in sides] for of in (_quantile, _mean, _spread))
+        quartiles = [_quantile(sides[0], share) for share in (0.25, 0.75)]
+        usual = (quartiles[1] - quartiles[0]) / _QUARTILES
+        of_median = _moved(medians, usual or spreads[0])
+        of_mean = _moved(means, spreads[0])
+        if max(of_median, of_mean) < _LITTLE and _is_other(spreads):
+            return "standard deviation", *spreads  # type: ignore[return-value]
+        # The median of skewed values is what people know; the average is named where it tells clearly more.
+        return ("average", *means) if of_mean > _CLEARLY * of_median else ("median", *medians)  # type: ignore[return-value]
+
+    def differs_as(self, other: "Change") -> bool:
+        """Whether what changed is the same as in another change from the same rows: what is left between both is small beside either."""
+        between = Change(self.after, other.after, self.shows, self.among)
+        return between.distance <= _PART * min(self.distance, other.distance)
 
     @property
     def _is_number(self) -> bool:
@@ -178,7 +204,7 @@ def _shares(values: pl.Series) -> dict[str, float]:
     return {item: count / len(values) for item, count in values.value_counts().iter_rows()}
 
 
-def _quantile(values: pl.Series, share: float) -> float:
+def _quantile(values: pl.Series, share: float = 0.5) -> float:
     found = values.quantile(share)
     return float(found) if found is not None else float("nan")
 
@@ -188,5 +214,22 @@ def _mean(values: pl.Series) -> float:
     return float("nan") if found is None else found
 
 
+def _spread(values: pl.Series) -> float:
+    found: float | None = values.std()  # type: ignore[assignment]
+    return 0.0 if found is None else found
+
+
+def _moved(both: Sequence[float], usual: float) -> float:
+    """By how much a statistic moved in units of the usual spread; not at all if it cannot be told, as of sums that are too large."""
+    by = abs(both[1] - both[0])
+    if not isfinite(by) or not by:
+        return 0.0
+    return by / usual if usual else inf
+
+
+def _is_other(spreads: Sequence[float]) -> bool:
+    return all(isfinite(one) for one in spreads) and max(spreads) > _TIMES * min(spreads)
+
+
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.3g}"
+    return f"{value:,.0f}" if _MANY <= abs(value) < _TOO_LONG else f"{value:.3g}"

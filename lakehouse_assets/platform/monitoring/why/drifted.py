@@ -15,6 +15,7 @@ from lakehouse_assets.platform.monitoring.drift.drift_verdicts import GONE_ITEM
 from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest, of_monitor
 from lakehouse_assets.platform.monitoring.verdicts import backwards
+from lakehouse_assets.platform.monitoring.why.origin import column_gone
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import listed
@@ -88,6 +89,9 @@ class Drifted:
 
     def _steps(self, row: Mapping[str, Any]) -> list[str]:
         start, end = row["window_start"], row["window_end"]
+        of, column = self.watched.lakehouse.table(self.watched.monitor.of), str(row["column_name"])
+        if of.exists() and column not in of.schema():
+            return [column_gone(of, column, self._version_before(row))]
         length = end - start
         since = self._begin_of(row)
         chosen = {} if not row["slice_key"] else {row["slice_key"]: row["slice_value"]}
@@ -100,7 +104,7 @@ class Drifted:
             chosen,
             self._version_before(row),
         )
-        return [*self._gone(row, since, trace), *trace.follow(self.watched.monitor.of, str(row["column_name"]))]
+        return [*self._gone(row, since, trace), *trace.follow(of.name, column)]
 
     def _gone(self, row: Mapping[str, Any], since: datetime, trace: Trace) -> list[str]:
         """What vanished of the column, and which files lack it: also where it was too rare to be followed upstream."""

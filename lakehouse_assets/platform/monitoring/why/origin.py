@@ -1,19 +1,22 @@
 """What a change came in with, in the first table that has it: files, by comparing each with the rows before, or a changed function."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
 
 from lakehouse_assets.platform.monitoring.why.change import LEAST_ROWS, Change
 from lakehouse_assets.platform.pipeline.marks import FUNCTION
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted, listed
 
 _MOST_FILES: Final = 500
 _NAMED: Final = 3
+File = tuple[int, str]
+"""Sequence number and name."""
 _COMMITS: Final = 1_000
 
 
@@ -35,16 +38,37 @@ def of_files(table: Table, column: str, found: Change, rows: tuple[pl.DataFrame,
         for row in files.iter_rows(named=True)
     }
     judged = {file: one for file, one in changes.items() if len(one.after) >= LEAST_ROWS}
-    bad = {file: one for file, one in judged.items() if one.carries(found)}
-    if not bad:
+    alike = _alike({file: one for file, one in judged.items() if one.carries(found)})
+    if not alike:
         return None
-    named = sorted(bad)
+    shown = sorted(alike[:_NAMED], key=min)
+    told = "; ".join(_told(table, group, set(judged), before) for group in shown)
+    others = sum(map(len, alike[_NAMED:]))
+    more = f"; and {counted(others, 'file')} that {'differs' if others == 1 else 'differ'} in other ways" if others else ""
+    return f"{column} of {table.name}: {told}{more}"
+
+
+def _alike(bad: Mapping[File, Change]) -> list[dict[File, Change]]:
+    """The files grouped by what differs in them, those with most of a change first."""
+    groups = list[dict[File, Change]]()
+    for file, change in sorted(bad.items(), key=lambda one: (-one[1].distance, one[0])):
+        of = next((group for group in groups if change.differs_as(next(iter(group.values())))), None)
+        if of is not None:
+            of[file] = change
+        else:
+            groups.append({file: change})
+    return groups
+
+
+def _told(table: Table, group: Mapping[File, Change], judged: set[File], before: pl.DataFrame) -> str:
+    """The files that differ alike, in what, and how sure that is."""
+    named = sorted(group)
     shown = ", ".join(_file(number, name) for number, name in named[:_NAMED])
     more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-    worst = max(bad.values(), key=lambda one: one.distance)
+    worst = max(group.values(), key=lambda one: one.distance)
     word = "file" if len(named) == 1 else "files"
     commit = _commit_of(table, named[0][0])
-    return f"{column} of {table.name}: {word} {shown}{more}{commit}: {worst.words} ({_certainty(set(bad), set(judged), before)})"
+    return f"{word} {shown}{more}{commit}: {worst.words} ({_certainty(set(group), judged, before)})"
 
 
 def lacking_files(table: str, column: str, items: Sequence[str], before: pl.DataFrame, after: pl.DataFrame) -> str | None:
@@ -77,7 +101,7 @@ def _file(sequence: int, name: str) -> str:
     return f"{name} (sequence {sequence})"
 
 
-def _certainty(bad: set[tuple[int, str]], judged: set[tuple[int, str]], before: pl.DataFrame) -> str:
+def _certainty(bad: set[File], judged: set[File], before: pl.DataFrame) -> str:
     """How sure that is: whether other files of the same time have the change."""
     first = min(bad)
     since = {file for file in judged if file >= first}
@@ -114,6 +138,30 @@ def function_changed(table: Table, since: int | None) -> str | None:
     commit = next(table.commits(high), None)
     run = "" if commit is None else f", {commit['at']:%Y-%m-%d %H:%M}, run {commit['info'].get('run_id', '?')}"
     return f"from version {high} on{run}"
+
+
+def column_gone(table: Table, column: str, since: int | None) -> str:
+    """From which version on a table lacks a column, and whether its function was changed with it.
+
+    Args:
+        table: The table.
+        column: Its name.
+        since: A version at which the table had it; None: not known.
+    """
+    said = f"{column} of {table.name}: the column is gone"
+    low, high = since, table.version()
+    try:
+        if low is None or low >= high or column not in table.scan(low).collect_schema():
+            return said
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if column in table.scan(middle).collect_schema() else (low, middle)
+    except NoSuchVersion:
+        return said
+    commit = next(table.commits(high), None)
+    made = "" if commit is None else f", {commit['at']:%Y-%m-%d %H:%M}, run {commit['info'].get('run_id', '?')}"
+    function = ", with which its function was changed" if _mark(table, high) != _mark(table, low) else ""
+    return f"{said} from version {high} on{made}{function}"
 
 
 def _mark(table: Table, version: int) -> Any:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import polars as pl
 from deltalake.exceptions import DeltaError
 
+from lakehouse_assets.platform.monitoring.reasons import reason
 from lakehouse_assets.platform.operations.doctor.findings import CheckedTable, Checkup, Finding, rebuild, unopened
 from lakehouse_assets.platform.operations.doctor.lakehouse_checks import OF_THE_LAKEHOUSE
 from lakehouse_assets.platform.operations.doctor.table_checks import OF_A_TABLE
-from lakehouse_assets.platform.storage import damage
+from lakehouse_assets.platform.storage import damage, platform_tables
 from lakehouse_assets.platform.storage.errors import StorageError
 
 
@@ -21,11 +22,15 @@ def examine(checkup: Checkup) -> Iterator[Finding]:
         yield from _guarded("lakehouse", lambda general=general: general(checkup))  # type: ignore[misc]
     for table in checkup.lakehouse.tables():
         checked = CheckedTable(checkup, table)
-        if (damaged := damage.find(table)) is not None:
+        damaged = damage.find(table)
+        if table.name == platform_tables.CACHE and (damaged is not None or unopened(table)):
+            yield checked.finding("note", "it cannot be read; the next evaluation of a monitor makes it anew")
+            continue
+        if damaged is not None:
             yield checked.finding("error", str(damaged), f"lakehouse restore {table.name} --last-good")
             continue
-        if reason := unopened(table):
-            yield checked.finding("error", f"it cannot be opened: {reason}", rebuild(checked))
+        if why := unopened(table):
+            yield checked.finding("error", f"it cannot be opened: {why}", rebuild(checked))
             continue
         for check in OF_A_TABLE:
             yield from _guarded(table.name, lambda check=check, checked=checked: check(checked))  # type: ignore[misc]
@@ -35,5 +40,6 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]
     """What a check finds; one that cannot be made is a finding itself and does not keep the others from being made."""
     try:
         return list(check())
-    except (StorageError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-        return [Finding("error", name, f"it cannot be examined: {str(error).splitlines()[0]}", f"lakehouse history {name}")]
+    except (StorageError, DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        why = str(error).splitlines()[0] if isinstance(error, StorageError | DeltaError | OSError) else reason(error)
+        return [Finding("error", name, f"it cannot be examined: {why}", f"lakehouse history {name}")]

@@ -17,7 +17,7 @@ from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Check
 from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion, standing_still
 from lakehouse_assets.platform.operations.landed_files import remedies, with_path
 from lakehouse_assets.platform.operations.maintenance import models_in_use
-from lakehouse_assets.platform.storage import disk, inventory
+from lakehouse_assets.platform.storage import disk, inventory, platform_tables
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
@@ -114,6 +114,20 @@ def _is_readable(table: Table, version: int) -> bool:
         return False
 
 
+def blocked(checkup: Checkup) -> Iterator[Finding]:
+    """Files where the folder of a table has to be: it cannot be made, and looks as if there were no table."""
+    root = checkup.lakehouse.root
+    if "://" in root:
+        return
+    names = {*platform_tables.ALL, *(name for asset in checkup.declarations for name in asset.outputs())}
+    folders = (Path(checkup.lakehouse.table(name).uri) for name in names)
+    in_place = {at for folder in folders for at in (folder, *folder.parents) if at.is_relative_to(root) and at.exists() and not at.is_dir()}
+    for path in sorted(in_place):
+        table = ".".join(path.relative_to(root).parts)
+        moved = shlex.quote(f"{root.rstrip('/')}/../{table}.moved")
+        yield Finding("error", table, f"there is a file where its folder has to be: {path}", f"mv {shlex.quote(str(path))} {moved}")
+
+
 def full_disk(checkup: Checkup) -> Iterator[Finding]:
     """A disk on which commits and databases begin to fail, and what takes the most of it."""
     if "://" in checkup.lakehouse.root:
@@ -157,6 +171,7 @@ def unusable_registry(database: Path) -> Finding:
 
 OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (
     full_disk,
+    blocked,
     dead_runs,
     failed_run,
     stuck_files,

@@ -141,6 +141,18 @@ def _landing_cursor(checked: CheckedTable, asset: FeedDeclaration) -> Iterator[F
         yield checked.finding("error", what, rebuild(checked))
 
 
+def without_sibling(checked: CheckedTable) -> Iterator[Finding]:
+    """A quarantine whose table was deleted, or a table whose quarantine was."""
+    declared, lakehouse = checked.checkup.declared.get(base_name(checked)), checked.checkup.lakehouse
+    if not isinstance(declared, TableDeclaration) or checked.checkup.is_running:
+        return
+    if checked.name == declared.name and not lakehouse.table(declared.quarantine).exists():
+        what = "its quarantine is gone: the rows that it rejected are in neither"
+        yield checked.finding("error", what, f"lakehouse run {declared.name} --full-refresh")
+    elif checked.name == declared.quarantine and not lakehouse.table(declared.name).exists():
+        yield checked.finding("error", f"{declared.name} is gone, and this is its quarantine", f"lakehouse run {declared.name}")
+
+
 def interrupted(checked: CheckedTable) -> Iterator[Finding]:
     """A batch whose rejected rows are in the quarantine and whose other rows are not in the table."""
     asset = checked.asset
@@ -175,6 +187,7 @@ OF_A_TABLE: Final[Sequence[Callable[[CheckedTable], Iterator[Finding]]]] = (
     function,
     interrupted_full_refresh,
     cursors,
+    without_sibling,
     interrupted,
     small_files,
     long_log,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.monitoring.alerts.delivery import GIVEN_UP_AFTER, MOST_AT_ONCE, Tried, deliver, due
+from lakehouse_assets.platform.monitoring.alerts.delivery import GIVEN_UP_AFTER, MOST_AT_ONCE, Tried, Waiting, deliver, due, waiting
 from lakehouse_assets.platform.monitoring.alerts.log import LOG, AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.sinks.http import Webhook
@@ -43,6 +43,20 @@ def test_behind_an_unreachable_one_all_wait_and_behind_a_refused_one_none():
     assert sequences(owed, unreachable, later) == [[1, 2, 3, 4]]
     assert sequences(owed, refused) == [[1, 3, 4]]
     assert sequences(owed, refused, later) == [[1], [2], [3, 4]], "it goes alone, so that it takes no other with it"
+
+
+def test_what_waits_is_counted_with_the_moment_of_the_next_try():
+    owed, soon, later = [entry(number) for number in range(1, 5)], NOW + timedelta(seconds=30), NOW + timedelta(minutes=5)
+
+    def left(tried: dict[int, Tried], now: datetime = NOW) -> Waiting | None:
+        named = {entry(number).name: last for number, last in tried.items()}
+        return waiting(owed, named, due(owed, named, "webhook", now), now)
+
+    assert left({}) is None
+    assert left({2: Tried("unreachable", NOW, 1)}) == Waiting(3, soon), "those behind it wait with it"
+    assert left({2: Tried("refused", NOW, 1), 3: Tried("refused", NOW, 2)}) == Waiting(2, soon)
+    assert left({2: Tried("unreachable", NOW, 1)}, later) is None, "it is tried"
+    assert left({one.sequence: Tried("delivered", NOW, 1) for one in owed}) is None
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 30), (2, 60), (3, 120), (7, 1_920), (8, 3_600), (50, 3_600)])

@@ -21,7 +21,7 @@ from lakehouse_assets.platform.monitoring.drift.profile_tables import latest
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.profiling.profile import profile
 from lakehouse_assets.platform.monitoring.profiling.stored_profile import from_frames, to_frames
-from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage import platform_tables, table_cache
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
@@ -138,6 +138,53 @@ def test_what_is_cached_can_go_at_any_time_and_what_cannot_be_read_is_counted_ag
     again = stored.scan().collect()
     assert again.select("key", "part", "content").sort("key", "part").equals(parts.select("key", "part", "content").sort("key", "part"))
     assert cache.read(lake, "another") is None
+
+
+def _garbage(files: list[Path]) -> None:
+    for file in files:
+        file.write_bytes(b"garbage")
+
+
+def _cut(files: list[Path]) -> None:
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-7])
+
+
+DAMAGES = {
+    "data files of garbage": ("**/*.parquet", _garbage),
+    "data files that were cut": ("**/*.parquet", _cut),
+    "data files that are gone": ("**/*.parquet", lambda files: [file.unlink() for file in files]),
+    "a log of garbage": ("_delta_log/*.json", _garbage),
+    "an empty commit": ("_delta_log/*.json", lambda files: max(files).write_bytes(b"")),
+    "a log that begins late": ("_delta_log/*.json", lambda files: min(files).unlink()),
+    "no log": ("_delta_log", lambda files: shutil.rmtree(files[0])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_anew_with_one_warning_and_nothing_else_is_deleted(tmp_path, damage, caplog, capfd):
+    lake = shop(tmp_path / "one")
+    day_after(lake, 1)
+    shutil.copytree(tmp_path / "one", tmp_path / "whole")
+    pattern, spoil = DAMAGES[damage]
+    spoil(list(Path(lake.table(platform_tables.CACHE).uri).glob(pattern)))
+    table_cache.clear()
+    others = {path for path in Path(lake.root).rglob("*") if path.is_file() and "/cache/" not in str(path)}
+    caplog.clear()
+    day_after(lake, 2)
+    assert len(caplog.records) == (damage != "no log"), [one.getMessage() for one in caplog.records]
+    assert all("platform.monitoring.cache cannot be read, and is made anew: " in one.getMessage() for one in caplog.records)
+    assert "panicked" not in capfd.readouterr().err
+    assert all(path.exists() for path in others)
+    caplog.clear()
+    day_after(lake, 3)
+    assert not caplog.records
+    assert lake.table(platform_tables.CACHE).count() == lake.table(platform_tables.CACHE).scan().collect().height > 0
+    whole = Lakehouse(str(tmp_path / "whole"))
+    for day in (2, 3):
+        day_after(whole, day)
+    for known, expected in zip(found(lake), found(whole), strict=True):
+        assert_frame_equal(known, expected)
 
 
 def test_a_profile_from_frames_is_compared_as_the_one_that_was_counted():

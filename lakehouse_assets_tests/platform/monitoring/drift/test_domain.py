@@ -11,6 +11,7 @@ from lakehouse_assets.platform.monitoring.drift.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, drift
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, profile
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests import sweeps
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,6 +81,33 @@ def test_a_window_is_told_alike_whatever_others_there_are_and_however_rows_are_o
     last = of_table(told(new.tail(200).sample(fraction=1, shuffle=True, seed=1), base.sample(fraction=1, shuffle=True, seed=2)))
     names = ["window_start", "domain_classifier_auc", "domain_classifier_auc_columns", "thresholds", "not_tested"]
     assert_frame_equal(last.select(names), whole.tail(1).select(names))
+
+
+def test_equal_rows_of_two_roots_are_told_alike_however_they_came(tmp_path):
+    """The same days as two roots have them: in other files and runs, at other times, in another order."""
+    random = np.random.default_rng(3)
+    data = days(10, 200, random), days(2, 600, random, first=20)
+    found = []
+    for number in range(2):
+        lakehouse, sides = Lakehouse(str(tmp_path / str(number))), []
+        for part, rows in enumerate(data):
+            came = datetime(2026, 2, 1 + number, tzinfo=UTC)
+            lineage = {"_file": f"{number}.csv", "_sequence": number, "_run_id": f"run {number}", "_ingested_at": came}
+            added = {**lineage, "known_at": came, "known_at_assumed": bool(number), "feature_set_version": number}
+            stored = lakehouse.table(f"shop.silver.side{part}")
+            came_so = rows.sample(fraction=1, shuffle=True, seed=number).with_row_index("_row", offset=number).cast({"_row": pl.Int64})
+            came_so = came_so.with_columns(pl.lit(value).alias(name) for name, value in added.items())
+            stored.create(came_so.schema)
+            stored.append(came_so)
+            sides.append(stored.scan())
+        base, new = sides
+        inputs = ["height", "weight", "other", "kind"]
+        known = profile(base.select("at", *inputs), Groups("at"), blocks=True, every="1d")
+        compared = profile(new.select("at", *inputs), DAILY, known.cells)
+        found.append(of_table(with_domain(drift(compared, known), compared, known, (new, base))))
+    names = ["window_start", "domain_classifier_auc", "domain_classifier_auc_columns", "thresholds", "not_tested"]
+    assert found[0]["domain_classifier_auc"].null_count() == 0
+    assert_frame_equal(found[0].select(names), found[1].select(names))
 
 
 @pytest.mark.parametrize(

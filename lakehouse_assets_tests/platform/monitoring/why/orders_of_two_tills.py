@@ -84,6 +84,22 @@ def orders_without_tax(northern: pl.LazyFrame, southern: pl.LazyFrame) -> pl.Laz
     return both.select("sale", "paid_at", "country", gross=pl.col("amount") * 20, abroad=pl.col("country") != "GB")
 
 
+class OrderWithoutCountry(Contract):
+    """An order."""
+
+    sale: str = column(key=True)
+    paid_at: Timestamp
+    gross: float = column(nullable=True)
+    abroad: bool = column(nullable=True)
+
+
+@table("tills.gold.orders", contract=OrderWithoutCountry, kind=ByKey("sale"), inputs=INPUTS)
+def orders_without_country(northern: pl.LazyFrame, southern: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders of both tills, from which somebody took the country."""
+    both = pl.concat([northern, southern])
+    return both.select("sale", "paid_at", gross=pl.col("amount") * 1.2, abroad=pl.col("country") != "GB")
+
+
 watched = monitor("tills.monitors.orders_moved", of="tills.gold.orders", kind=Drift("paid_at", against="tills.gold.orders@1"))
 
 

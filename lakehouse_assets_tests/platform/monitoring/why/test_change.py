@@ -59,3 +59,36 @@ def test_among_many_files_more_is_asked_of_each():
     among = [one for after in files if (one := Change(before, after, among=len(files))).carries(one)]
     assert len(alone) <= 8
     assert not among
+
+
+NORMAL = np.random.default_rng(3).normal(500, 80, 4_000)
+SAID = {
+    "a fifth a thousand times larger": (np.where(np.arange(4_000) % 5 == 0, NORMAL * 1_000, NORMAL), "average 1"),
+    "all a hundred times larger": (NORMAL * 100, "median 5"),
+    "half a standard deviation": (NORMAL + 40, "median 5"),
+    "wider": (500 + 3 * (NORMAL - 500), "standard deviation 2"),
+    "ten are a million": (np.where(np.arange(4_000) < 400, 1e6, NORMAL), "average 1"),
+    "more than a sum can hold": (np.where(np.arange(4_000) % 2 == 0, 1e308, NORMAL), "median "),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_of_numbers_that_statistic_is_named_that_moved_most(what):
+    after, begins = SAID[what]
+    said = Change(pl.Series(NORMAL), pl.Series(after)).words
+    assert said.startswith(begins), said
+
+
+def test_long_numbers_are_short():
+    said = Change(pl.Series(NORMAL), pl.Series(NORMAL * 1e300)).words
+    assert len(said) < 80, said
+    assert "e+302" in said
+
+
+def test_what_changed_alike_is_told_from_what_changed_otherwise():
+    before = pl.Series(["Bern", "Basel"] * 500)
+    nulls, renamed = before.replace({"Bern": None}), before.replace({"Basel": "Bâle"})
+    one, same, other = (Change(before, after) for after in (nulls, nulls.sample(fraction=0.7, seed=1), renamed))
+    assert one.differs_as(same)
+    assert not one.differs_as(other)
+    assert not other.differs_as(same)

@@ -107,6 +107,33 @@ def test_of_a_feed_that_sends_no_files_the_last_one_is_named_and_few_of_many():
     assert lacking_files("shop.bronze.days", "station", ["S8"], before, files(3)) is None
 
 
+def test_two_faults_in_two_files_in_a_row_are_each_told_of_their_own_file(settings):
+    tills.land(settings, "south", tills.BASE, pl.when(pl.col("country") != "FR").then("country").alias("country"))
+    renamed = pl.when(pl.col("country") == "DE").then(pl.lit("Deutschland")).otherwise("country").alias("country")
+    tills.land(settings, "south", tills.BASE + 1, renamed)
+    why = whys(tills.judged(settings))["country"]
+    first, second = why.split("; ")
+    assert f"file south_2026-02-04.csv (sequence {tills.BASE + 1})" in first
+    assert "nulls " in first
+    assert f"file south_2026-02-05.csv (sequence {tills.BASE + 2})" in second
+    assert "'Deutschland' " in second
+    assert "nulls" not in second
+    assert why.count("(seen in this file alone, 1 other file of the same time not)") == 2
+
+
+def test_a_column_that_was_removed_is_said_to_be_gone_and_since_when(settings):
+    for till in tills.TILLS:
+        tills.land(settings, till, tills.BASE)
+    without = tills.products(tills.orders_without_country)
+    run = runner(settings, without)
+    run.run(["tills.bronze.north", "tills.bronze.south", "tills.silver.north", "tills.silver.south"], run_id="removed")
+    run.run(["tills.gold.orders"], run_id="removed", from_scratch=True)
+    (judgement,) = tills.evaluation_of(settings, tills.orders_without_country).run([tills.watched])
+    why = whys(judgement)["country"]
+    assert why.startswith("country of tills.gold.orders: the column is gone from version "), why
+    assert why.endswith(", run removed, with which its function was changed")
+
+
 def test_of_several_windows_that_failed_at_once_the_first_and_the_last_say_why(settings):
     names = [tills.land(settings, "south", tills.BASE, pl.col("Price") * 100)]
     tills.land(settings, "south", tills.BASE + 1)

@@ -1,0 +1,158 @@
+"""A table is made of two, itself and its quarantine. Whichever was deleted by hand, the command that is named builds both again.
+
+Afterwards both are what a first run would have made of the sources: no row is in both, and none in neither.
+"""
+
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date, full_refresh
+from lakehouse_assets.platform.pipeline.quarantine import unreleased
+from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
+from lakehouse_assets.platform.quality.contract import column
+from lakehouse_assets.platform.storage.errors import NoSuchTable
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.pipeline import test_feature_sets
+from lakehouse_assets_tests.platform.pipeline.orders import FIX, Order, land, lines, orders, replays
+from lakehouse_assets_tests.platform.pipeline.test_law_incremental import Died, contents, dying_at, from_scratch
+from lakehouse_assets_tests.platform.pipeline.worlds import FeedWorld, World, declarations, of_feed
+
+ROWS = [{"id": n, "part": ("jan", "feb", None)[n % 3], "day": n + 1, "code": "xyz"[n % 3], "amount": (n, -20, n)[n % 3]} for n in range(9)]
+MORE = [{"id": n + 20, "part": "mar", "day": n + 9, "code": "x", "amount": n - 1} for n in range(4)]
+OVER = declarations(1, dimension=False)
+WORLDS = {
+    **{name: (World, one, [("put", "shop.silver.a", ROWS)], [("put", "shop.silver.a", MORE)]) for name, one in OVER.items()},
+    **{
+        f"{name} over a feed": (FeedWorld, one, [("land", 0, ROWS), ("land", 0, MORE)], [("land", 0, MORE), ("reread", 11, MORE)])
+        for name, one in of_feed().items()
+    },
+}
+DIRTY = [("tea", "1"), ("tea", "1,000"), ("jam", "-2"), (None, "3"), ("tea", "1,000"), ("pie", "x")]
+
+
+def delete(lakehouse: Lakehouse, name: str) -> None:
+    shutil.rmtree(lakehouse.table(name).uri)
+
+
+def stricter(declaration: TableDeclaration) -> TableDeclaration:
+    """The same with a contract that rejects more, under the same layout."""
+    name = "amount" if "amount" in declaration.contract.to_schema().columns else "total"
+    contract = type("Stricter", (declaration.contract,), {"__annotations__": {name: int}, name: column(ge=3)})
+    return replace(declaration, contract=contract)
+
+
+@pytest.mark.parametrize("how", [bring_up_to_date, full_refresh])
+@pytest.mark.parametrize("more", [False, True], ids=["nothing new", "more rows"])
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_table_whose_quarantine_stayed_is_built_again_with_it(tmp_path, name, more, how):
+    make, declaration, first, then = WORLDS[name]
+    world = make(tmp_path / "world")
+    world.apply((first, {"x": 2}))
+    Refresh(declaration, world.lakehouse, "first").run()
+    assert contents(world.lakehouse, declaration.quarantine), "rows were rejected"
+    if more:
+        world.apply((then, None))
+        declaration = stricter(declaration)
+    delete(world.lakehouse, declaration.name)
+    assert set(Refresh(declaration, world.lakehouse, "").pending()) == set(declaration.sources())
+    done = how(Refresh(declaration, world.lakehouse, "again", batch_rows=3))
+    fresh = from_scratch(world, declaration, tmp_path / "fresh")
+    for table in declaration.outputs():
+        assert contents(world.lakehouse, table) == contents(fresh, table), table
+    if not more:  # files that were read again are accounted for as often as they were read
+        assert done.account.quarantined == len(contents(fresh, declaration.quarantine))
+    assert Refresh(declaration, world.lakehouse, "").pending() == []
+    world.apply((then, None))  # and it goes on from there
+    bring_up_to_date(Refresh(declaration, world.lakehouse, "more"))
+    fresh = from_scratch(world, declaration, tmp_path / "fresher")
+    for table in declaration.outputs():
+        assert contents(world.lakehouse, table) == contents(fresh, table), table
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_quarantine_that_was_deleted_is_built_again_by_the_command_that_is_named(tmp_path, name):
+    make, declaration, first, _ = WORLDS[name]
+    world = make(tmp_path / "world")
+    world.apply((first, {"x": 2}))
+    Refresh(declaration, world.lakehouse, "first").run()
+    before = {table: contents(world.lakehouse, table) for table in declaration.outputs()}
+    delete(world.lakehouse, declaration.quarantine)
+    with pytest.raises(NoSuchTable, match=f"`lakehouse run {declaration.name} --full-refresh` makes it"):
+        world.lakehouse.table(declaration.quarantine).scan()
+    full_refresh(Refresh(declaration, world.lakehouse, "again"))
+    assert {table: contents(world.lakehouse, table) for table in declaration.outputs()} == before
+    assert Refresh(declaration, world.lakehouse, "").pending() == []
+
+
+@pytest.mark.parametrize("how", [bring_up_to_date, full_refresh])
+def test_a_feature_set_whose_quarantine_stayed_is_built_again_with_it(tmp_path, how):
+    class Positive(test_feature_sets.Level, max_bad_share=1.0):
+        amount: int = column(ge=0)
+
+    declared: FeatureSet = replace(test_feature_sets.declared(), contract=Positive)
+    shop = test_feature_sets.Shop(tmp_path)
+    shop.put(s1=("a", 0, 5), s2=("b", 0, -5))
+    shop.run(declared)
+    assert contents(shop.lakehouse, declared.quarantine)
+    before = [len(contents(shop.lakehouse, table)) for table in declared.outputs()]
+    delete(shop.lakehouse, declared.name)
+    how(Refresh(declared, shop.lakehouse, "again"))
+    assert [len(contents(shop.lakehouse, table)) for table in declared.outputs()] == before
+    delete(shop.lakehouse, declared.name)
+    lenient = test_feature_sets.declared()
+    how(Refresh(lenient, shop.lakehouse, "again"))
+    assert [len(contents(shop.lakehouse, table)) for table in declared.outputs()] == [sum(before), 0], "what passes now is in one alone"
+
+
+@pytest.mark.parametrize("kind", [Upsert(("line",)), Append()], ids=["upsert", "append"])
+def test_what_people_released_is_in_the_table_again(tmp_path, kind):
+    shop, declared = Lakehouse(str(tmp_path)), replace(orders, kind=kind)
+    land(shop, DIRTY)
+    bring_up_to_date(Refresh(declared, shop, "first"))
+    assert replays(shop, declared).run(FIX).released == 2
+    before = lines(shop)
+    delete(shop, declared.name)
+    assert not replays(shop, declared).unfinished()
+    with pytest.raises(NoSuchTable, match=f"`lakehouse run {declared.name}` makes it"):
+        replays(shop, declared).run(FIX)
+    bring_up_to_date(Refresh(declared, shop, "again"))
+    assert lines(shop) == before == {"1xtea": 1, "1000xtea": 2}
+    assert not replays(shop, declared).unfinished()
+    assert unreleased(shop.table(declared.quarantine)).collect().height == 3
+
+
+def test_a_quarantine_that_is_gone_cannot_be_replayed_and_says_what_makes_it(tmp_path):
+    shop = Lakehouse(str(tmp_path))
+    land(shop, DIRTY)
+    bring_up_to_date(Refresh(orders, shop, "first"))
+    delete(shop, orders.quarantine)
+    with pytest.raises(ReplayRefused, match=r"has no quarantine: `lakehouse run shop\.silver\.orders --full-refresh` computes both again"):
+        replays(shop).run(Selection())
+    full_refresh(Refresh(orders, shop, "again"))
+    assert replays(shop).run(FIX).released == 2
+
+
+@pytest.mark.parametrize("commit", range(6))
+def test_wherever_it_dies_while_it_is_built_again_the_next_run_ends_it(tmp_path, commit):
+    class Lenient(Order, max_bad_share=1.0):
+        quantity: int = column()
+
+    shop, lenient = Lakehouse(str(tmp_path)), replace(orders, contract=Lenient)
+    land(shop, DIRTY, [("tea", "7"), ("jam", "-1")])
+    bring_up_to_date(Refresh(orders, shop, "first"))
+    delete(shop, orders.name)
+    with dying_at(commit), suppress(Died):
+        bring_up_to_date(Refresh(lenient, shop, "dies"))
+    bring_up_to_date(Refresh(lenient, shop, "again"))
+    assert lines(shop) == {"1xtea": 1, "-2xjam": 1, "7xtea": 1, "-1xjam": 1}
+    assert unreleased(shop.table(orders.quarantine)).collect().height == 4
+    assert not replays(shop, lenient).unfinished()
+    assert not [path for path in Path(shop.root).rglob("*__full_refresh*") if path.is_file()]
