@@ -25,6 +25,7 @@ _MOST_ITEMS: Final = 100
 _DRAWS, _SEED = 200, 20_260_101
 _TIMES: Final = 1.3
 _MANY: Final = 1_000
+_TOO_LONG: Final = 1e15
 _SHOWN: Final = 2
 
 
@@ -189,4 +190,4 @@ def _mean(values: pl.Series) -> float:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.3g}"
+    return f"{value:,.0f}" if _MANY <= abs(value) < _TOO_LONG else f"{value:.3g}"

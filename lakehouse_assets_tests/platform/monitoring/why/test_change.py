@@ -59,3 +59,8 @@ def test_among_many_files_more_is_asked_of_each():
     among = [one for after in files if (one := Change(before, after, among=len(files))).carries(one)]
     assert len(alone) <= 8
     assert not among
+
+
+def test_a_very_large_number_is_told_in_few_signs():
+    before, after = pl.Series([500.0] * 50), pl.Series([1e300] * 50)
+    assert Change(before, after).words == "median 1e+300 against 500, 2e+297 times larger"
