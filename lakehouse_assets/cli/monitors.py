@@ -118,11 +118,18 @@ def why(monitor: str, window: str | None, as_json: bool) -> None:
     elif not values["failed"]:
         say(f"{values['monitor']} has not failed.")
     elif not values["causes"]:
+        _print_now(values)
         say(f"{values['monitor']} failed, and where that comes from is not known:")
         for row in values["failed"]:
             say(f"  {row['text']}")
     else:
+        _print_now(values)
         _print_causes(values)
+
+
+def _print_now(values: dict[str, Any]) -> None:
+    if values["now"]:
+        say((values["now"], "green"))
 
 
 def _print_causes(values: dict[str, Any]) -> None:

@@ -75,7 +75,8 @@ class Monitors:
             window: Begin of the window that failed, as `2026-02-03`, in UTC; None: the newest that failed.
 
         Returns:
-            `monitor`, `table`, `evaluated_at`, `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
+            `monitor`, `table`, `evaluated_at`, `now` (where it does not fail any more, or not in this table, a sentence that says so; else
+            empty), `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
             `window`, `weight` (how many times its threshold the column is, times its importance), `importance` for the champion (None: not
             known), and `steps` from the watched table to where the change came in. Both lists are empty if nothing failed.
 
@@ -97,9 +98,27 @@ class Monitors:
             "monitor": monitor.name,
             "table": monitor.of,
             "evaluated_at": failed[0]["evaluated_at"] if failed else None,
+            "now": self._what_is_now(monitor, failed),
             "failed": failed,
             "causes": [asdict(one) for one in causes],
         }
+
+    def _what_is_now(self, monitor: "Monitor", failed: Values) -> str:
+        """That a failure is over, or is one of another table; empty: it holds."""
+        from lakehouse_assets.platform.monitoring.verdicts import FAILED
+
+        table, found = self.context.root.lakehouse.table(monitor.of), list[str]()
+        if not failed:
+            return ""
+        now = _summary(monitor, self._latest([monitor]).get(monitor.name, []))
+        if now["state"] not in {None, FAILED}:
+            passes = "passes" if now["state"] == "passed" else "was not evaluated"
+            found.append(f"{monitor.name} {passes} now, judged at {now['evaluated_at']:%Y-%m-%d %H:%M} UTC: what follows is over.")
+        if not table.exists():
+            found.append(f"{monitor.of} does not exist any more.")
+        elif failed[0]["table_id"] not in {None, str(table.now().metadata().id)}:
+            found.append(f"{monitor.of} is another table now than the one that failed: it was made again.")
+        return " ".join(found)
 
     def run(self, names: Iterable[str] = ()) -> Values:
         """Evaluate monitors now, keep what they say, and show it as their checks in Dagster.

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from datetime import UTC, datetime
 
 import polars as pl
@@ -64,3 +65,13 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     assert entry.event == "opened"
     assert entry.text.splitlines()[0].startswith(f"most likely: {origin}")
     assert origin in result(judgement).metadata["most likely"].value
+
+    tills.land_text(settings, "south", "correction.csv", tills.rows_of("south", tills.BASE).write_csv())
+    tills.judged(settings)
+    lines = call("why", "orders_moved").output.splitlines()
+    assert lines[0].startswith("tills.monitors.orders_moved passes now, judged at 2026-")
+    assert json.loads(call("why", "orders_moved", "--json").output)["now"] == lines[0]
+    shutil.rmtree(tables.table("tills.gold.orders").uri)
+    assert "tills.gold.orders does not exist any more." in call("why", "orders_moved").output
+    tills.judged(settings)
+    assert "tills.gold.orders is another table now than the one that failed" in call("why", "orders_moved").output

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import polars as pl
@@ -28,6 +29,8 @@ OVER: Final = "is_over"
 """The number of a good verdict that says that what was bad is gone or corrected: its alert is resolved at once."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
+# Where an expression of Polars or a function lies in this process's memory is no part of what a kind was given.
+_ADDRESS: Final = re.compile(r" at 0x[0-9A-Fa-f]+")
 MOST_BETWEEN: Final = timedelta(hours=1)
 """The longest that a monitor waits while micro-batches run."""
 
@@ -78,6 +81,9 @@ class Watched:
         registry: Opens MLflow (`registry.Registry`); asked only by kinds that need it.
         reads: Watermarks of the table of verdicts, which the commit of these verdicts advances: a kind that judges what is in a log of its
             own adds how far it read, so that nothing of it is said twice or never.
+        declared_as: `declared` of the last judgement; None: there was none.
+        made_of: What the judgement depends on besides the declaration, as a baseline. A kind that adds it says itself what is over
+            after another declaration; of all others, what they do not speak of any more is over then.
     """
 
     monitor: "Monitor"
@@ -87,6 +93,20 @@ class Watched:
     run_id: str
     registry: Callable[[], Any]
     reads: list[Cursor] = field(default_factory=list)
+    declared_as: int | None = None
+    made_of: list[str] = field(default_factory=list)
+
+    @property
+    def declared(self) -> int:
+        """Tells the declaration from all others, and what the judgement depends on besides it."""
+        one = self.monitor
+        what = (one.of, one.fingerprint, one.severity, one.owner, one.alert, self.made_of)
+        return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
+
+    @property
+    def is_redeclared(self) -> bool:
+        """Whether it was declared differently when it was judged last, or never was: what it said then does not hold by itself any more."""
+        return self.declared != self.declared_as
 
 
 @dataclass(frozen=True)
@@ -186,6 +206,11 @@ class Monitor(Declaration):
     def word(self) -> str:
         """What its check is called."""
         return self.name.rpartition(".")[2]
+
+    @property
+    def fingerprint(self) -> str:
+        """What its kind was given, the same in each process."""
+        return _ADDRESS.sub("", repr(self.kind))
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""

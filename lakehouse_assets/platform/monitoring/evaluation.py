@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from deltalake import DeltaTable
+
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import OVER, Cause, Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.monitoring.kinds.implied import monitors_of
@@ -51,13 +53,13 @@ class Evaluation:
             if nothing changed.
         """
         given = list(monitors)
-        judged = [self.judge(monitor) for monitor in given]
+        judged = self._judged(given)
         try:
             for _ in range(_TRIES):
                 with suppress(CursorMoved):
                     judgements.add(self.lakehouse, judged)
                     break
-                judged = [self.judge(monitor) for monitor in given]
+                judged = self._judged(given)
             else:
                 judgements.add(self.lakehouse, judged)
         except TROUBLE as error:
@@ -85,11 +87,27 @@ class Evaluation:
         holding = {name: tuple(verdicts.verdict_of(row) for row in rows) for name, rows in last.items()}
         return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in given]
 
+    def _judged(self, monitors: Iterable[Monitor]) -> list[Judgement]:
+        """What monitors say. How they were declared when they were judged last is read once."""
+        log = self._log()
+        return [self._judge(monitor, log) for monitor in monitors]
+
     def judge(self, monitor: Monitor) -> Judgement:
         """Evaluate a monitor. If that ends with an error, this is the only verdict."""
+        return self._judge(monitor, self._log())
+
+    def _log(self) -> DeltaTable | None:
+        table = self.lakehouse.table(verdicts.TABLE)
+        try:
+            return table.now()
+        except TROUBLE:  # that it cannot be read is said where verdicts are added
+            return None
+
+    def _judge(self, monitor: Monitor, log: DeltaTable | None) -> Judgement:
         table_id: str | None = None
         version: int | None = None
         reads: tuple[Cursor, ...] = ()
+        declared: int | None = None
         try:
             table = self.lakehouse.table(monitor.of)
             if table.exists():
@@ -98,11 +116,15 @@ class Evaluation:
             if version is None and monitor.kind.reads_table:
                 said: tuple[Verdict, ...] = (Verdict(None, f"Not evaluated: {monitor.of} does not exist."),)
             else:
-                watched = self._watched(monitor)
+                watched = replace(self._watched(monitor), declared_as=judgements.declared_as(log, monitor.name))
                 said, reads = tuple(monitor.kind.evaluate(watched)), tuple(watched.reads)
+                # By a declaration by which nothing was judged yet, nothing is over either.
+                declared = watched.declared if watched.made_of or any(one.passed is not None for one in said) else None
+                if declared is not None and log is not None:
+                    said = (*said, *_not_watched(watched, said))
         except TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {reason(error)}", error=type(error).__name__),)
-        judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said, reads)
+        judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said, reads, declared=declared)
         failed = sorted({one.window_start for one in said if one.passed is False and one.window_start is not None})
         return replace(judgement, verdicts=self._explained(judgement), failed_windows=tuple(failed))
 
@@ -145,6 +167,24 @@ class Evaluation:
             else one
             for one in given
         )
+
+
+def _not_watched(watched: Watched, said: Iterable[Verdict]) -> list[Verdict]:
+    """After another declaration, of what failed by an earlier one and is not spoken of any more: that it is over."""
+    if not watched.is_redeclared or watched.made_of:
+        return []
+    failed = verdicts.not_over(watched.lakehouse, watched.monitor.name)
+    return [
+        Verdict(
+            passed=True,
+            text="It is not watched any more by the monitor as it is declared now.",
+            numbers={OVER: 1},
+            slice_key=key or "",
+            slice_value=value,
+            column_name=column or "",
+        )
+        for key, value, column in sorted(failed.keys() - {verdicts.matter_of(one) for one in said}, key=repr)
+    ]
 
 
 def watcher(

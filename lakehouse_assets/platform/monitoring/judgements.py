@@ -4,7 +4,6 @@ How the table is read is in `verdicts`; how is judged belongs to the kinds of mo
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,10 +26,9 @@ _OUTCOME = (
     *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
     *("passed", "error"),
 )
-# Where an expression of Polars lies in this process's memory is no part of what a kind was given.
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
-# With the name of a monitor, the watermark that says what it judged last and what came of it.
-_LAST = "judged:"
+# With the name of a monitor, the watermarks that say what it judged last and what came of it, how it was declared then, and in which
+# commit of the table it was first judged as that.
+_LAST, _DECLARED, _DECLARATION = "judged:", "declared:", "declaration:"
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Judgement:
         run_id: Of the run that asked.
         verdicts: What it said.
         reads: Watermarks that the commit of the verdicts advances: how far the kind read what it judged.
+        declared: `Watched.declared` of it; None: nothing was judged, so it is as it was.
         is_stored: Whether the table of verdicts has them.
         failed_windows: Begins of the windows that were judged as failed this time, also where `verdicts` is what holds now.
     """
@@ -56,6 +55,7 @@ class Judgement:
     run_id: str
     verdicts: Sequence[Verdict]
     reads: tuple[Cursor, ...] = ()
+    declared: int | None = None
     is_stored: bool = False
     failed_windows: tuple[datetime, ...] = ()
 
@@ -83,8 +83,8 @@ class Judgement:
     def digest(self) -> int:
         """What is the same number if the same passed and failed for the same version on the same day: texts and values do not count."""
         said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
-        kind = _ADDRESS.sub("", repr(self.monitor.kind))
-        what = (self.table_id, self.version, self.at.date(), kind, self.monitor.severity, self.monitor.owner, said)
+        about = (self.declared, self.monitor.fingerprint, self.monitor.severity, self.monitor.owner)
+        what = (self.table_id, self.version, self.at.date(), *about, said)
         read = (self.reads,) if self.reads else ()
         return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
 
@@ -98,6 +98,16 @@ class Judgement:
             return False
         table = lakehouse.table(self.monitor.of)
         return table.exists() and table.version() > self.version
+
+
+def declared_as(opened: DeltaTable | None, monitor: str) -> int | None:
+    """How a monitor was declared when it was judged last; None: it was not, or by an earlier release.
+
+    Args:
+        opened: The table of verdicts; None: there is none.
+        monitor: Its name.
+    """
+    return None if opened is None else opened.transaction_version(_DECLARED + monitor)
 
 
 def create(lakehouse: Lakehouse) -> Table:
@@ -133,12 +143,18 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
         new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
         if late := [one.monitor.name for one in new if one.is_overtaken(delta, lakehouse)]:
             raise CursorMoved(f"a later version of the table of {late[0]} was judged meanwhile")
-        order = {"sequence": delta.version() + 1}
-        rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=verdicts.SCHEMA)
+        number = delta.version() + 1
+        redeclared = [one for one in new if one.declared not in {None, delta.transaction_version(_DECLARED + one.monitor.name)}]
+        since = {one.monitor.name: delta.transaction_version(_DECLARATION + one.monitor.name) for one in new}
+        since |= {one.monitor.name: number for one in redeclared}
+        told = [row | {"sequence": number, "declaration": since[one.monitor.name]} for one in new for row in one.rows]
+        rows = pl.DataFrame(told, schema=verdicts.SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
             marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
+            marks += [Transaction(_DECLARED + one.monitor.name, one.declared) for one in redeclared if one.declared is not None]
+            marks += [Transaction(_DECLARATION + one.monitor.name, number) for one in redeclared]
             # Not on another version than the next one, which is the number of the rows.
             table.write_rows(delta, rows, CommitProperties(app_transactions=marks, max_commit_retries=0))
         return Counts(written=rows.height)

@@ -50,6 +50,7 @@ SCHEMA: Final = pl.Schema(
         "error": pl.String(),
         "why": pl.String(),
         "sequence": pl.Int64(),
+        "declaration": pl.Int64(),
         DATE: pl.Date(),
     }
 )
@@ -81,13 +82,17 @@ COLUMNS: Final[Mapping[str, str]] = {
     "error": "Type of the error that the evaluation ended with; null if it came to its end.",
     "why": "Where a failure most likely comes from; null if that was not found.",
     "sequence": "Order in which a monitor's verdicts were added, whatever clocks said; null in rows of earlier releases.",
+    "declaration": "The sequence with which the monitor was first judged as it was declared then; what it said before that holds no more.",
     DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
 }
 PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
 BAD: Final = frozenset({FAILED, ERROR})
 """States of a monitor that a person should look at."""
+Matter = tuple[str | None, str | None, str | None]
+"""Slice key, slice value and column; without a column the rows, as all columns together."""
 # What a verdict is about, window by window.
 _MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
+_IS_OVER: Final = (pl.col("passed") & pl.col("numbers").str.contains(f'"{OVER}"', literal=True)).fill_null(value=False)
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 FIRST_ZONE: Final = timedelta(hours=14)
 """Where the day begins earliest, so much earlier than in UTC, the window of today may begin after now."""
@@ -99,8 +104,9 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
     """By monitor, the rows that hold now; none of a monitor that never judged.
 
     That is the last judgement. Where a kind judges only windows that changed, it is of each column and slice what was said last of its
-    newest window, as long as the last judgement was about windows of the same table and length. A window that begins after it was judged is
-    one of a wrong clock, and not the newest.
+    newest window, as long as the last judgement was about windows of the same table and length. What was said before the monitor was
+    declared as it is now does not count, nor what came before it was said to be over. A window that begins after it was judged is one of a
+    wrong clock, and not the newest.
 
     Args:
         lakehouse: Has the table.
@@ -112,14 +118,14 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
 def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
     """As `latest`, of rows that were read from the table."""
     given = {one.name: one for one in monitors}
-    rows = in_order(log).filter(pl.col("monitor").is_in(list(given)))
+    rows = _as_declared(complete(log).filter(pl.col("monitor").is_in(list(given))))
     last = _newest(rows, "monitor").collect()
     by_window = [name for name, one in given.items() if one.kind.judges_changes]
     about = last.filter(pl.col("monitor").is_in(by_window), pl.col("granularity").is_not_null())
     if about.height:
         same = about.select("monitor", "table_id", "granularity").unique().lazy()
         windows = rows.join(same, on=["monitor", "table_id", "granularity"], how="semi", nulls_equal=True)
-        newest = _newest_windows(windows, *_MATTER).collect()
+        newest = _newest_windows(_not_over(windows), *_MATTER).collect()
         of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
         last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
     found: dict[str, list[dict[str, Any]]] = {}
@@ -128,24 +134,37 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
     return found
 
 
-def not_over(lakehouse: Lakehouse, monitor: str) -> dict[tuple[str | None, str | None, str], datetime | None]:
-    """The columns of slices of which something was said, and in the end not that it is over; with the newest window of that.
+def not_over(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None]:
+    """What failed and was not said to be over since then, by whatever declaration; with the newest window in which it failed last.
 
     Args:
         lakehouse: Has the table.
         monitor: The monitor.
 
     Returns:
-        By slice key, slice value and column, the start of the window (UTC).
+        By matter, the start of the window (UTC).
     """
-    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, pl.col("column_name").is_not_null(), ~is_ahead())
-    newest = _newest_windows(rows.filter(pl.col("passed").is_not_null(), pl.col("granularity").is_not_null()), *_MATTER).collect()
-    said = [(row, json.loads(row["numbers"] or "{}")) for row in newest.iter_rows(named=True)]
+    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
+    last_over = pl.col("sequence").filter(_IS_OVER).max().fill_null(-1)
+    last_failed = pl.col("sequence").filter(~pl.col("passed")).max()
+    start = pl.col("window_start").filter(~pl.col("passed"), pl.col("sequence") == last_failed).max()
+    found = rows.group_by(_MATTER[1:], maintain_order=True).agg(is_open=last_failed > last_over, start=start)
     return {
-        (row["slice_key"], row["slice_value"], row["column_name"]): row["window_start"]
-        for row, numbers in said
-        if not row["passed"] or OVER not in numbers
+        (row["slice_key"], row["slice_value"], row["column_name"]): row["start"]
+        for row in found.filter("is_open").collect().iter_rows(named=True)
     }
+
+
+def matter_of(verdict: Verdict) -> Matter:
+    """What a verdict is about."""
+    return verdict.slice_key or None, verdict.slice_value if verdict.slice_key else None, verdict.column_name or None
+
+
+def newest_window(lakehouse: Lakehouse, monitor: str) -> datetime | None:
+    """The start of the newest window (UTC) of which a monitor said something, by whatever declaration; None: of none."""
+    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
+    found: datetime | None = rows.select(pl.col("window_start").max()).collect().item()
+    return found
 
 
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
@@ -232,14 +251,16 @@ def _counting_rows(lakehouse: Lakehouse) -> pl.LazyFrame:
 def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The rows that are asked for again and again, whoever asks.
 
-    That are the last judgement of each monitor, the newest window of each matter, the last failures and the rows that are shown.
+    That are the last judgement of each monitor, of each matter the newest window, the last failure and when it was over last, and the rows
+    that are shown.
     """
     ordered = complete(rows).with_row_index("_row")
     windows = ordered.filter(pl.col("granularity").is_not_null())
     counting = [
         _newest(ordered, "monitor"),
-        _newest_windows(windows, "table_id", "granularity", *_MATTER),
-        _newest(ordered.filter(~pl.col("passed")), "monitor"),
+        _newest_windows(_not_over(windows), "table_id", "granularity", *_MATTER),
+        _newest(ordered.filter(~pl.col("passed")), *_MATTER),
+        _newest(ordered.filter(_IS_OVER), *_MATTER),
         _newest_first(ordered).group_by("monitor", maintain_order=True).head(SHOWN).select(ordered.collect_schema().names()),
     ]
     return pl.concat(counting).unique("_row").sort("_row").drop("_row")
@@ -250,6 +271,17 @@ def in_order(rows: pl.LazyFrame) -> pl.LazyFrame:
     has_order = "sequence" in rows.collect_schema()
     order = pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64)
     return rows.with_columns(order.alias("sequence"))
+
+
+def _as_declared(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What was said since each monitor is declared as it was when it was judged last."""
+    return rows.filter(pl.col("sequence") >= pl.col("declaration").fill_null(0).max().over("monitor"))
+
+
+def _not_over(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Without what was said of a matter before it was said to be over."""
+    over = pl.when(_IS_OVER).then("sequence").max().over(_MATTER)
+    return rows.filter(pl.col("sequence") >= over.fill_null(0))
 
 
 def _newest_windows(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:

@@ -178,7 +178,7 @@ def sources(instance: dg.DagsterInstance, root: Root, lakehouse: Lakehouse, cata
         RefusedFiles(lakehouse, {feed.feed.name: feed.owner for feed in catalog.feeds}, root.zone),
         QuarantineSpikes(lakehouse, {table.name: table.owner for table in catalog.tables}),
         Refusals(lakehouse, catalog),
-        Verdicts(lakehouse, {monitor.name: monitor.alert for monitor in monitors}),
+        Verdicts(lakehouse, {monitor.name: monitor.alert for monitor in monitors}, monitors),
     ]
 
 

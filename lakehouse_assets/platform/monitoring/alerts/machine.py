@@ -113,8 +113,9 @@ def advance(last: Mapping[str, Entry], signals: Iterable[Signal], sequence: int)
 def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
     """The entry that one signal makes; None if it changes nothing.
 
-    A window that was judged again does not count twice, and one that is older than what is known only says that all is over. An open alert
-    is repeated after the cool-down of its rule, and at once where it became worse. It is resolved by as many good windows in a row as its
+    A window that was judged again does not count twice, and one that is older than what is known only says that all is over, unless it is
+    watched in another way since. An open alert is repeated after the cool-down of its rule, and at once where it became worse, or was
+    declared with another severity or owner. It is resolved by as many good windows in a row as its
     rule asks for, or at once where what was bad is gone or corrected, in whatever window.
     """
     if not signal.is_known or (_is_older(signal, last) and not signal.is_over):
@@ -125,8 +126,10 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
 def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     if not signal.is_bad:
         return _while_good(last, signal, sequence)
+    is_other = signal.is_redeclared and (signal.severity, signal.owner) != (last.severity, last.owner)
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
-    if is_worse or abs(signal.at - (last.notified_at or last.at)) >= signal.rule.cool_down:  # also after a clock that stepped back
+    is_due = abs(signal.at - (last.notified_at or last.at)) >= signal.rule.cool_down  # also after a clock that stepped back
+    if is_other or is_worse or is_due:
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
     return _silent(RELAPSED, last, signal, sequence) if last.event == RECOVERING else None
 
@@ -145,7 +148,7 @@ def _while_good(last: Entry, signal: Signal, sequence: int) -> Entry | None:
 def _silent(event: Event, last: Entry, signal: Signal, sequence: int) -> Entry:
     """What changes an open alert and nobody is told."""
     entry = _entry(event, signal, sequence, last.alert_id, last.number, last.opened_at, last.bad_windows)
-    return replace(entry, severity=last.severity, notified_at=last.notified_at or last.at)
+    return replace(entry, severity=last.severity, owner=last.owner, notified_at=last.notified_at or last.at)
 
 
 def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
@@ -165,7 +168,7 @@ def _is_older(signal: Signal, last: Entry | None) -> bool:
 
     A window that begins after the moment of the signal is one of a wrong clock, and holds up none. Else order is that of commits.
     """
-    if last is None or last.window is None or signal.window is None:
+    if last is None or last.window is None or signal.window is None or signal.is_redeclared:
         return False
     return signal.window < last.window <= signal.at + FIRST_ZONE
 

@@ -6,10 +6,13 @@ What becomes of signals is decided in `machine` alone; nothing here reads a tabl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule, Severity
 from lakehouse_assets.platform.storage.commit import Cursor
+
+MONITOR: Final = "monitor:"
+"""How the keys of what monitors watch begin, before the monitor's name."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Signal:
         window: Begin of the window that was judged (UTC); None: there are no windows, and each signal counts as one.
         run_id: The run that it comes from.
         is_over: Whether what was bad is gone or corrected, so that nothing more has to be waited for.
+        is_redeclared: Whether it is the first that is known since it is watched as it is now: it may be of an earlier window, and
+            severity and owner are others.
     """
 
     key: str
@@ -45,6 +50,7 @@ class Signal:
     window: datetime | None = None
     run_id: str = ""
     is_over: bool = False
+    is_redeclared: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -82,6 +88,11 @@ class Source(Protocol):
             now: The moment (UTC).
         """
         ...
+
+
+def removal(monitor: str) -> str:
+    """The watermark of the log that says whether alerts of a monitor ended as it was taken out: an odd number, even since it is back."""
+    return f"removed:{monitor}"
 
 
 def newest_by_key(signals: Sequence[Signal]) -> list[Signal]:

@@ -12,8 +12,9 @@ from typing import Final
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Snapshot
 from lakehouse_assets.platform.monitoring.alerts.machine import PENDING, Entry, advance
-from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, Source
+from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, Source, removal
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
+from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 
 WhyGone = Callable[[str, datetime], str]
@@ -69,12 +70,14 @@ def take(  # noqa: PLR0917 all that events depend on
         snapshot = alerts.snapshot()
         readings, unread = _read(sources, snapshot.watermark, now, logger)
         signals = [signal for reading in readings for signal in reading.signals]
-        if why_gone is not None:
-            signals = [signal for signal in signals if not why_gone(signal.key, signal.at)]
         open_alerts = snapshot.open_alerts()
+        cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
+        if why_gone is not None:
+            spoken = [*((one.key, one.at) for one in signals), *((one.key, one.at) for one in open_alerts)]
+            cursors += _removals({key for key, at in spoken if why_gone(key, at)}, snapshot)
+            signals = [signal for signal in signals if not why_gone(signal.key, signal.at)]
         signals += _of_what_is_over(open_alerts, {signal.key for signal in signals}, why_gone, why_over, now)
         signals += _of_sources(sources, unread, snapshot, now)
-        cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
         entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
         if not entries and not cursors:
             return Taken((), unread)
@@ -83,6 +86,13 @@ def take(  # noqa: PLR0917 all that events depend on
         except CursorMoved:
             continue
         return Taken(entries, unread)
+
+
+def _removals(keys: Collection[str], snapshot: Snapshot) -> list[Cursor]:
+    """Marks the monitors of which something ended, or was not told, because they are gone: if one comes back it is told what is so then."""
+    monitors = {key.split(":")[1] for key in keys if key.startswith(MONITOR)}
+    marks = {removal(name): snapshot.watermark(removal(name)) for name in sorted(monitors)}
+    return [Cursor(mark, before, (before or 0) + 1) for mark, before in marks.items() if (before or 0) % 2 == 0]
 
 
 def _of_what_is_over(

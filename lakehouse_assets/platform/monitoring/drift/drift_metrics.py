@@ -4,7 +4,7 @@ The names are those of the drift metrics table of Databricks' data profiling (do
 columns that say what a row is about, `drift_type` (`BASELINE` or `CONSECUTIVE`), `count_delta`, `avg_delta`, `percent_null_delta`,
 `percent_zeros_delta`, `percent_distinct_delta`, `non_null_columns_delta` (of the row `:table`), of numbers `ks_test`,
 `wasserstein_distance` and `population_stability_index`, of texts and Booleans `js_distance`, `chi_squared_test`, `tv_distance` and
-`l_infinity_distance`, and the index too. Its `window_cmp` is `window_cmp_start` and `window_cmp_end` here. `percent_nan_delta`,
+`l_infinity_distance`, and the index too. Its `window_cmp` is `window_cmp_start` and `window_cmp_end` here. `avg_cmp`, `percent_nan_delta`,
 `schema_change`, `unseen_items`, `percent_unseen`, `vanished_items`, `percent_vanished`, `thresholds`, `drifted` and `not_tested` are
 ours. Deltas are the new less the old, percents from 0 to 100. Distances of a column are in `column_distances`, what vanished in `vanished`.
 """
@@ -39,6 +39,7 @@ DRIFT_SCHEMA = pl.Schema(
         "drift_type": pl.String(),
         "count_delta": pl.Int64(),
         **{f"{name}_delta": pl.Float64() for name in _DELTAS},
+        "avg_cmp": pl.Float64(),
         "non_null_columns_delta": pl.Struct({"added": pl.Int64(), "missing": pl.Int64()}),
         "ks_test": _TEST,
         "wasserstein_distance": pl.Float64(),
@@ -225,6 +226,7 @@ class _Compare:
                 "schema_change": pl.Series([change] * size, dtype=pl.String),
                 "count_delta": rows[0]["count"] - rows[1]["count"],
                 **{f"{part}_delta": rows[0][part] - rows[1][part] for part in _DELTAS},
+                "avg_cmp": rows[1]["avg"],  # the delta from a far larger number does not tell it
             }
         )
         if new.cells != old.cells:

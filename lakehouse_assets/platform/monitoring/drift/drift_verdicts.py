@@ -1,7 +1,7 @@
 """What monitors of drift say: the verdicts of the windows that changed. How windows are profiled and compared is in `profile_tables`."""
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,20 +13,24 @@ from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watch
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drifting
-from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, failing, unread, update_profiles
+from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drifting, together_drifts
+from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Profiled, failing, of_windows, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
+from lakehouse_assets.platform.monitoring.verdicts import Matter
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets.platform.wording import counted, listed, printable
 
 _SHARES: Final = {"percent_null_delta": "the share of nulls", "percent_nan_delta": "the share of NaN"}
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+TOGETHER: Final[Matter] = (None, None, None)
+"""All columns together."""
 SHARE_OF: Final = "share of "
 """How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
 GONE_ITEM: Final = "expected rows of "
@@ -55,21 +59,83 @@ def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
 
 def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
     lakehouse, left_out = watched.lakehouse, list[str]()
+    watched.made_of[:] = [profiled.mark("")]
     update_profiles(lakehouse, replace(profiled, warn=left_out.append), watched.now)
     mark = f"drift:{profiled.monitor}:{lakehouse.table(platform_tables.DRIFT).now().metadata().id}"
     after = lakehouse.table(platform_tables.VERDICTS).cursor(mark)
-    found, last = unread(lakehouse, profiled.monitor, after)
-    if last is None:
-        text = f"Not evaluated: no window of {profiled.groups.every} is over that has rows."
-        return [Verdict(passed=None, text=text)] if after is None else []
-    watched.reads.append(Cursor(mark, after, last))
+    name, every, rule = profiled.monitor, profiled.groups.every, watched.monitor.alert
+    found, last = unread(lakehouse, name, every, after)
+    is_redeclared = after is not None and watched.is_redeclared
+    if last is None and not is_redeclared:
+        return [Verdict(passed=None, text=_no_window(every))] if after is None else []
+    if last is not None:
+        watched.reads.append(Cursor(mark, after, last))
     # What resolves an alert has to be said of as many windows as that takes.
-    rule = watched.monitor.alert
-    wait = rule.resolve_after or 1
-    before, still = drifting(lakehouse, profiled.monitor, after or 0, watched.now, Recent(wait, rule.least_rows))
-    # By another rule than this one other columns may have been said to drift: of these it is said until they are over, too.
-    said = {**verdicts.not_over(lakehouse, profiled.monitor), **before}
-    return [*_verdicts(found, said, still, wait), *(Verdict(passed=None, text=text) for text in left_out)]
+    recent = Recent(rule.resolve_after or 1, rule.least_rows, every)
+    state, said = drifting(lakehouse, name, after or 0, watched.now, recent), verdicts.not_over(lakehouse, name)
+    if is_redeclared:
+        # What was said before does not hold by itself: the last windows of all are judged again, and those of which nothing was said yet.
+        newest = verdicts.newest_window(lakehouse, name)
+        is_news = pl.lit(value=True) if newest is None else pl.col("window_start") > newest
+        chosen = pl.concat([state.windows["window_start"].cast(TIMESTAMP), found.filter(is_news)["window_start"]])
+        found, before = of_windows(lakehouse, name, every, chosen), dict[Matter, datetime | None]()
+    else:
+        # By another rule than this one other columns may have been said to drift: of these it is said until they are over, too.
+        before = {matter: start for matter, start in {**said, **state.before}.items() if matter[2] is not None}
+    told, still = _verdicts(found, before, state.now, recent.windows), set[Matter](state.now)
+    if TOGETHER in said or any(verdicts.matter_of(one) == TOGETHER and one.passed is False for one in told):
+        if together_drifts(lakehouse, name, recent, state):
+            still.add(TOGETHER)
+        else:
+            told = _well_together(told)
+    told += _ended(said.keys() - still, told, profiled, is_redeclared=is_redeclared)
+    told += [Verdict(passed=None, text=text) for text in left_out]
+    return told if told or not is_redeclared else [Verdict(passed=None, text=_no_window(every))]
+
+
+def _no_window(every: str | None) -> str:
+    return f"Not evaluated: no window of {every} is over that has rows."
+
+
+def _well_together(told: list[Verdict]) -> list[Verdict]:
+    """The verdicts; the one of the newest window says that it is over of all columns together."""
+    of_table = [at for at, one in enumerate(told) if verdicts.matter_of(one) == TOGETHER and one.passed is not None]
+    newest = max(of_table, key=lambda at: told[at].window_start or _BEGIN, default=None)
+    if newest is None or not told[newest].passed:
+        return told
+    over = replace(told[newest], numbers={**told[newest].numbers, OVER: 1})
+    return [*told[:newest], over, *told[newest + 1 :]]
+
+
+def _ended(matters: Iterable[Matter], told: Iterable[Verdict], profiled: Profiled, *, is_redeclared: bool) -> list[Verdict]:
+    """What failed and does not any more, of which no window says so: its rows went, or it is not declared any more.
+
+    Args:
+        matters: What failed, was not said to be over, and does not drift now.
+        told: What is said of windows.
+        profiled: What is watched.
+        is_redeclared: Whether the monitor was declared differently before.
+    """
+    spoken = {verdicts.matter_of(one) for one in told if one.passed is False or OVER in one.numbers}
+    columns, slices, found = profiled.watched.schema, profiled.groups.slices, list[Verdict]()
+    for key, value, column in sorted(set(matters) - spoken, key=repr):
+        what = column or "the table"
+        if key is not None and key not in slices:
+            text = f"{what} is not watched any more: the monitor has no slices by {key} now."
+        elif column is not None and column not in columns:
+            text = f"{what} is not there any more."
+        elif is_redeclared:
+            text = f"{what} does not fail by the monitor as it is declared now."
+        else:
+            text = f"The rows in which {what} drifted are gone."
+        about: dict[str, Any] = {
+            "slice_key": key or "",
+            "slice_value": value,
+            "column_name": column or "",
+            "granularity": profiled.groups.every or "",
+        }
+        found.append(Verdict(passed=True, text=text[0].upper() + text[1:] if column is None else text, numbers={OVER: 1}, **about))
+    return found
 
 
 def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter], wait: int) -> list[Verdict]:
@@ -163,8 +229,8 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
     else:
         text = f"{row['column_name']} drifted from {compared}: {_in_words(test)}; {_seldom(test)}."
         text += f" Besides, {gone}" if gone else ""
-    if row["avg"] is not None and row["avg_delta"]:
-        numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
+    if row["avg"] is not None and row["avg_cmp"] is not None and row["avg_delta"]:
+        numbers |= {"average": row["avg"], "average_before": row["avg_cmp"]}
         # Of the values that are left after others went missing the average says nothing.
         if test["metric"] not in _SHARES:
             text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
@@ -242,7 +308,7 @@ def _well_again(
             if is_bad is False:
                 text = f"{matter[2]} is below its threshold again." if matter[2] in states else f"{matter[2]} is not there any more."
                 last[matter] = len(well)
-                well.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
+                well.append(Verdict(passed=True, text=text, column_name=matter[2] or "", **_where(row)))
                 if since is None or row["window_start"] is None or row["window_start"] >= since:
                     good[matter] += 1
                     if good[matter] >= wait:

@@ -1,4 +1,4 @@
-"""What drifted in the windows that were compared last, by column and slice, before the newest comparisons and with them.
+"""What drifted in the windows that were compared last, by column and slice, before the newest comparisons and with them, and all together.
 
 The state up to some commit is cached, so that of a long log only what came behind it is read. Which verdicts are made of it is in
 `drift_verdicts`, what is written into the log in `profile_tables`.
@@ -13,12 +13,16 @@ import polars as pl
 
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
-from lakehouse_assets.platform.monitoring.drift.profile_tables import Matter, failing, newest, of_monitor
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
+from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, newest, of_monitor
+from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT
-from lakehouse_assets.platform.monitoring.verdicts import is_ahead
+from lakehouse_assets.platform.monitoring.profiling.profile import TABLE
+from lakehouse_assets.platform.monitoring.verdicts import Matter, is_ahead
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
 _STATE: Final = pl.Schema({**dict.fromkeys(_MATTER, pl.String()), WINDOW_START: MOMENT, "drifted": pl.Boolean()})
@@ -46,16 +50,33 @@ class Recent:
     Attributes:
         windows: So many.
         least_rows: Windows of fewer rows do not count.
+        every: The length of windows; None: any.
     """
 
     windows: int = 1
     least_rows: int = 0
+    every: str | None = None
 
 
 _NEWEST: Final = Recent()
 
 
-def drifting(lakehouse: Lakehouse, monitor: str, after: int, now: datetime, recent: Recent = _NEWEST) -> tuple[Drifting, Drifting]:
+@dataclass(frozen=True)
+class State:
+    """What drifts.
+
+    Attributes:
+        before: What drifted up to a commit.
+        now: What does now.
+        windows: The last windows of each column of a slice, by which that is so: the columns of `_STATE`.
+    """
+
+    before: Drifting
+    now: Drifting
+    windows: pl.DataFrame
+
+
+def drifting(lakehouse: Lakehouse, monitor: str, after: int, now: datetime, recent: Recent = _NEWEST) -> State:
     """What drifted up to a commit of the log of drift, and what drifts now.
 
     Args:
@@ -70,13 +91,37 @@ def drifting(lakehouse: Lakehouse, monitor: str, after: int, now: datetime, rece
     about = {} if frames is None else frames["about"].row(0, named=True)
     found = None if frames is None else _from_cached(lakehouse, monitor, frames["state"], about, after, recent)
     if found is None:
-        rows = _rows(lakehouse, monitor, 0)
+        rows = _rows(lakehouse, monitor, 0, recent.every)
         found = _states(_STATE.to_frame(), rows, after, recent) or (_STATE.to_frame(), _STATE.to_frame(), rows)
     before, still, rows = found
     if after - about.get("sequence", 0) >= EVERY:
         last = {"sequence": after, "evaluated_at": rows.filter(pl.col("sequence") == after)["evaluated_at"].max()}
-        cache.write(lakehouse, key, f"what drifts of {monitor}", {"state": before, "about": pl.DataFrame([last])}, now)
-    return _drifting(before), _drifting(still)
+        if last["evaluated_at"] is not None:  # by it the log is known again
+            cache.write(lakehouse, key, f"what drifts of {monitor}", {"state": before, "about": pl.DataFrame([last])}, now)
+    return State(_drifting(before), _drifting(still), still)
+
+
+def together_drifts(lakehouse: Lakehouse, monitor: str, recent: Recent, state: State) -> bool:
+    """Whether all columns together drift in one of the last windows of the table, or it is not known of one that they do not.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        recent: Which windows are the last ones.
+        state: Of the columns.
+    """
+    starts = state.windows.filter(pl.col("slice_key").is_null())[WINDOW_START].unique().sort(descending=True, nulls_last=True)
+    last = starts.head(recent.windows).cast(TIMESTAMP)
+    rows = of_monitor(lakehouse, monitor, 0).filter(
+        pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col(WINDOW_START).is_in(last.implode(), nulls_equal=True)
+    )
+    if recent.every is not None:
+        rows = rows.filter(granularity=recent.every)
+    found = rows.select(WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "thresholds").collect()
+    test = pl.col("thresholds").list.eval(pl.element().filter(pl.element().struct.field("metric") == DOMAIN)).list.first()
+    exceeded = test.struct.field("exceeded")
+    is_well = pl.coalesce(~exceeded, ~pl.col("drifted")).fill_null(value=False)
+    return not newest(found).filter(drift_type=BASELINE).select(is_well.all()).item()
 
 
 States = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
@@ -89,7 +134,7 @@ def _from_cached(  # noqa: PLR0917 what was cached, and what is asked
     """By a cached state; None if it is later, of another log, or does not tell."""
     if about["sequence"] > after:
         return None
-    rows = _rows(lakehouse, monitor, about["sequence"])
+    rows = _rows(lakehouse, monitor, about["sequence"], recent.every)
     of_last = rows.filter(pl.col("sequence") == about["sequence"])["evaluated_at"].max()
     if of_last is None or of_last != about["evaluated_at"]:
         return None
@@ -119,8 +164,10 @@ def _went_on(state: pl.DataFrame, later: pl.DataFrame, recent: Recent = _NEWEST)
     return last.select(list(_STATE))
 
 
-def _rows(lakehouse: Lakehouse, monitor: str, since: int) -> pl.DataFrame:
+def _rows(lakehouse: Lakehouse, monitor: str, since: int, every: str | None) -> pl.DataFrame:
     rows = of_monitor(lakehouse, monitor, since).filter(~is_ahead())
+    if every is not None:
+        rows = rows.filter(granularity=every)
     found: pl.DataFrame = rows.select(_NAMES).collect()
     return found
 

@@ -5,7 +5,7 @@ how a window is profiled in `profile`, how it is compared in `drift_metrics`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -21,8 +21,9 @@ from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, D
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows, spans_of
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups, Span
 from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, profile
+from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.storage import platform_tables
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
@@ -48,8 +49,6 @@ _REACHES: Final = (1, 4, 16, 64, 256, 1_024)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
-Matter = tuple[str | None, str | None, str]
-"""Slice key, slice value and column."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,17 @@ class Profiled:
 
     def mark(self, part: str) -> str:
         """The watermark of a part of the rows: it is another one if windows, slices, baseline, table or what is tested are."""
+        return f"profiled:{self.monitor}:{self._digest.hex()}" + (f":{part}" if part else "")
+
+    @property
+    def declared(self) -> Cursor:
+        """The watermark that says by which of these marks the monitor was profiled last; before that it is not known."""
+        return Cursor(f"profiled-as:{self.monitor}", None, int.from_bytes(self._digest) >> 2)
+
+    @property
+    def _digest(self) -> bytes:
         about = repr((self.groups, self.baseline_name, self.watched.identity, self.untested, self.keys))
-        return f"profiled:{self.monitor}:{blake2b(about.encode(), digest_size=8).hexdigest()}" + (f":{part}" if part else "")
+        return blake2b(about.encode(), digest_size=8).digest()
 
 
 def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> pl.DataFrame:
@@ -110,16 +118,20 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     watched, groups = profiled.watched, profiled.groups
     drifts, profiles = tables
     marks = {**watched.marks, _ENDED: (groups.begin(now) - _EPOCH) // _TICK}
-    before, of_drifts = ({part: table.cursor(profiled.mark(part)) for part in marks} for table in (profiles, drifts))
+    opened = [table.now() for table in (profiles, drifts)]
+    before, of_drifts = ({part: cursor_of(one, profiled.mark(part)) for part in marks} for one in opened)
+    as_profiled, as_drifts = (cursor_of(one, profiled.declared.source) for one in opened)
+    # After another declaration what came by this one before it is not the newest any more.
+    is_same = {as_profiled, as_drifts} <= {None, profiled.declared.after}
     marks[_ENDED] = max(marks[_ENDED], before[_ENDED] or marks[_ENDED])  # a clock that went back ends no window again
-    if all((had := before[part]) is not None and had >= to for part, to in marks.items()):
+    if is_same and all((had := before[part]) is not None and had >= to for part, to in marks.items()):
         return pl.DataFrame(schema=FOUND_SCHEMA)
     groups.check(watched.schema)
     over = _EPOCH + marks[_ENDED] * _TICK
-    moved = None if None in before.values() else watched.changed(groups, before)
+    moved = None if None in before.values() or not is_same else watched.changed(groups, before)
     if moved is None:
         here = _chosen(watched.windows(groups), _before(over))
-        changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled.monitor), here)
+        changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled), here)
     else:
         moved, since = _chosen(moved, _before(over)), before[_ENDED] or 0
         spans = [*spans_of(moved, groups), (since, marks[_ENDED])]
@@ -130,8 +142,8 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
         here = _chosen(_neighbourhood(watched, groups, pl.concat([changed, gone]), marks[_ENDED]), _before(over))
     if changed.is_empty() and gone.is_empty():
         # What was read need not be kept until some window is over.
-        _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
-        _add(profiles, pl.DataFrame(schema=PROFILES_SCHEMA), _commit(profiled, before, marks))
+        _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks, as_drifts))
+        _add(profiles, pl.DataFrame(schema=PROFILES_SCHEMA), _commit(profiled, before, marks, as_profiled))
         return pl.DataFrame(schema=FOUND_SCHEMA)
     changed = pl.concat([changed, gone])
     compared, needed = _compared(changed, here)
@@ -155,14 +167,14 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
     compared_rows = with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
     # A window that never had rows, as one whose outcomes have not come, lost none.
-    left = _known(drifts, profiled.monitor, _others(changed, found.frame[WINDOW_START].unique())).to_frame(WINDOW_START)
+    left = _known(drifts, profiled, _others(changed, found.frame[WINDOW_START].unique())).to_frame(WINDOW_START)
     left = left.with_columns(column_name=pl.lit(TABLE))
     end_of = pl.col(WINDOW_START).dt.offset_by(groups.every or "1d")
     without = left.with_columns(window_end=end_of, granularity=pl.lit(groups.every, pl.String), rows=pl.lit(0), not_tested=pl.lit(GONE))
     of_windows = pl.concat([_only(found.frame, changed), left.with_columns(count=pl.lit(0))], how="diagonal_relaxed")
     all_compared = pl.concat([compared_rows, without], how="diagonal_relaxed")
-    _add(drifts, _fit(all_compared, about, DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
-    _add(profiles, _fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before, marks))
+    _add(drifts, _fit(all_compared, about, DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks, as_drifts))
+    _add(profiles, _fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before, marks, as_profiled))
     return compared_rows
 
 
@@ -181,16 +193,32 @@ def newest(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def unread(lakehouse: Lakehouse, monitor: str, after: int | None) -> tuple[pl.DataFrame, int | None]:
-    """The newest drift of each window that was added behind a watermark, and the number of the last commit that is in it.
+def unread(lakehouse: Lakehouse, monitor: str, every: str | None, after: int | None) -> tuple[pl.DataFrame, int | None]:
+    """The newest drift of each window that was added behind a watermark, and the number of the last commit that was read.
 
     Args:
         lakehouse: Has the table.
         monitor: The monitor.
+        every: The length of the windows.
         after: The number of the commit that was read last; None: none was. Rows of earlier releases have been read.
     """
     rows = of_monitor(lakehouse, monitor, (after or 0) + 1).filter(pl.col("sequence") > (after or 0)).collect()
-    return newest(rows), rows["sequence"].max()  # type: ignore[return-value]
+    return newest(rows.filter(granularity=every)), rows["sequence"].max()  # type: ignore[return-value]
+
+
+def of_windows(lakehouse: Lakehouse, monitor: str, every: str | None, windows: pl.Series) -> pl.DataFrame:
+    """The newest drift of some windows, whenever it was added, and of the newest window that there is.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        every: The length of the windows.
+        windows: Their starts.
+    """
+    rows = of_monitor(lakehouse, monitor).filter(granularity=every)
+    last = rows.filter(~is_ahead()).select(pl.col(WINDOW_START).max()).collect().to_series()
+    wanted = pl.concat([one.cast(TIMESTAMP) for one in (windows, last)]).unique()
+    return newest(rows.filter(pl.col(WINDOW_START).is_in(wanted.implode(), nulls_equal=True)).collect())
 
 
 def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -233,9 +261,9 @@ def of_monitor(lakehouse: Lakehouse, monitor: str, since: int = 0) -> pl.LazyFra
     return rows.with_columns(sequence=pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64))
 
 
-def _known(drifts: Table, monitor: str, of: pl.Series | None = None) -> pl.Series:
-    """The windows that a monitor compared before, whatever the table, the windows and the baseline were then; of these, or of all."""
-    rows = drifts.scan().filter(pl.col("monitor") == monitor)
+def _known(drifts: Table, profiled: Profiled, of: pl.Series | None = None) -> pl.Series:
+    """The windows of this length that a monitor compared before, whatever table and baseline were then; of these, or of all."""
+    rows = drifts.scan().filter(pl.col("monitor") == profiled.monitor, pl.col("granularity") == pl.lit(profiled.groups.every, pl.String))
     if of is not None:
         if of.is_empty():
             return of
@@ -290,9 +318,10 @@ def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
     return table
 
 
-def _commit(profiled: Profiled, before: Mapping[str, int | None], marks: Mapping[str, int]) -> Commit:
+def _commit(profiled: Profiled, before: Mapping[str, int | None], marks: Mapping[str, int], declared: int | None) -> Commit:
     """Advances the watermarks from what they were to what was read."""
-    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in marks.items()))
+    cursors = tuple(Cursor(profiled.mark(part), before[part], to) for part, to in marks.items())
+    return Commit((*cursors, replace(profiled.declared, before=declared)))
 
 
 def _add(table: Table, rows: pl.DataFrame, commit: Commit) -> None:

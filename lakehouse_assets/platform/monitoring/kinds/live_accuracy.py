@@ -221,7 +221,7 @@ class _Judging:
         monitor, nothing = self.watched.monitor, Judged(None, why="there is no prediction")
         for before in verdicts.latest(self.watched.lakehouse, [monitor]).get(monitor.name, []):
             key, value = before["slice_key"], before["slice_value"]
-            if before["passed"] is False and key is not None and (key, value) not in there:
+            if before["passed"] is False and key in self.kind.slices and (key, value) not in there:
                 about = {name: row[name] for name in ("window_start", "window_end", "granularity", MODEL_VERSION)}
                 text = self._text({**row, "slice_key": key, "slice_value": value}, nothing, self.kind.false_alarms)
                 yield Verdict(None, text, metric=self.metric.name, slice_key=key, slice_value=value, **about)

@@ -129,7 +129,9 @@ class Drifted:
             pl.col("drifted").is_not_null(),
         ]
         # A window whose rows went has no row of the column.
-        earlier = of_monitor(self.watched.lakehouse, self.watched.monitor.name).filter(pl.col("window_start") <= row["window_start"])
+        earlier = of_monitor(self.watched.lakehouse, self.watched.monitor.name).filter(
+            pl.col("window_start") <= row["window_start"], pl.col("granularity") == row["granularity"]
+        )
         length = None if row["window_end"] is None else row["window_end"] - row["window_start"]
         for reach in _REACHES:
             near = earlier

@@ -40,6 +40,12 @@ def test_numbers_with_few_values_are_compared_as_scipy_does(base, new):
     assert row["count_delta"] == len(new) - len(base)
 
 
+def test_the_average_of_the_other_side_is_told_beside_a_far_larger_one():
+    row = compared(pl.DataFrame({"x": [499.0, 501.0] * 30}), pl.DataFrame({"x": [1e30] * 60}))
+    assert row["avg_cmp"] == 500
+    assert 1e30 - row["avg_delta"] != 500, "their difference does not tell it"
+
+
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, TEXTS)
 def test_texts_are_compared_as_scipy_does(base, new):

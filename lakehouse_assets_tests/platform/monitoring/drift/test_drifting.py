@@ -69,11 +69,12 @@ def test_of_a_long_log_the_newest_rows_are_read(tmp_path):
         log.append(rows(day + 1, {day: window}))
         if day > 1:
             drifting.drifting(lake, MONITOR, day, LATER)
-    before, still = drifting.drifting(lake, MONITOR, days - 1, LATER)
+    state = drifting.drifting(lake, MONITOR, days - 1, LATER)
     files = sorted(Path(log.uri).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
     for file in files[: EVERY - 2]:
         file.unlink()
-    assert drifting.drifting(lake, MONITOR, days - 1, LATER) == (before, still)
+    again = drifting.drifting(lake, MONITOR, days - 1, LATER)
+    assert (again.before, again.now) == (state.before, state.now)
     old = {("till", "a", "amount"): START + 3 * DAY}
-    assert dict(before) == old | {(None, None, "amount"): START + (days - 2) * DAY}
-    assert dict(still) == old
+    assert dict(state.before) == old | {(None, None, "amount"): START + (days - 2) * DAY}
+    assert dict(state.now) == old

@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.monitors import OVER, AlertRule
+from lakehouse_assets.platform.declarations.monitors import OVER, AlertRule, Monitor
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
+from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, newest_by_key, removal
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -35,10 +35,12 @@ class Verdicts:
     Attributes:
         lakehouse: The tables.
         rules: By monitor, when a bad verdict is an alert; for all others the default.
+        monitors: Those that are declared: of one whose alerts had ended as it was taken out, what holds now is told again.
     """
 
     lakehouse: Lakehouse
     rules: Mapping[str, AlertRule]
+    monitors: Sequence[Monitor] = ()
 
     name = "the verdicts of monitors"
 
@@ -50,11 +52,22 @@ class Verdicts:
         opened = table.now()
         source = f"{table.name}/{opened.metadata().id}"
         cursor = Cursor(source, watermark(source), opened.version())
-        if cursor.before == cursor.after:
-            return Reading()
-        rows, is_first = self._new(table, cursor, now)
-        signals = self._signals(rows)
-        return Reading(newest_by_key(signals) if is_first else signals, [cursor])
+        back = {one.name: (one, at) for one in self.monitors if (at := watermark(removal(one.name)) or 0) % 2}
+        signals, is_first = list[Signal](), False
+        if cursor.before != cursor.after:
+            rows, is_first = self._new(table, cursor, now)
+            signals = self._signals(rows.filter(~pl.col("monitor").is_in(list(back))))
+        signals += self._as_they_are([one for one, _ in back.values()], now)
+        cursors = [cursor, *(Cursor(removal(name), at, at + 1) for name, (_, at) in back.items())]
+        return Reading(newest_by_key(signals) if is_first else signals, cursors)
+
+    def _as_they_are(self, monitors: Sequence[Monitor], now: datetime) -> list[Signal]:
+        """What holds now of monitors that are back."""
+        if not monitors:
+            return []
+        rows = [row for held in verdicts.latest(self.lakehouse, monitors).values() for row in held]
+        told = self._signals(pl.DataFrame(rows, schema=verdicts.SCHEMA))
+        return [replace(signal, at=now, is_redeclared=True) for signal in told]
 
     def _new(self, table: Table, cursor: Cursor, now: datetime) -> tuple[pl.DataFrame, bool]:
         """The verdicts that were not consumed, and whether none ever was."""
@@ -85,12 +98,20 @@ class Verdicts:
             matters.setdefault((row["window_start"] or _BEGIN, not row["_ahead"], _key(row)), []).append(row)
         begun = {key for (_, has_begun, key) in matters if has_begun}
         in_slices = _in_slices(said)
+        signals = []
         for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
             slices = in_slices.get(_whole(of[0]))
             if of[0]["slice_key"] and slices is not None and _is_bad(of):
                 continue  # it is told with the whole, which the same cause has made bad
             if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
-                yield self._signal(key, of, slices or [])
+                signals.append(self._signal(key, of, slices or []))
+        bad = {signal.key for signal in signals if signal.is_bad}
+        for signal in signals:
+            # After another declaration windows are judged again: good ones that a bad one followed resolve nothing.
+            if not signal.is_redeclared or signal.is_bad or signal.key not in bad:
+                yield signal
+            if signal.is_bad:
+                bad.discard(signal.key)
         error = next((row for row in said if row["error"]), None)
         shown = error or said[0]
         yield Signal(
@@ -125,6 +146,7 @@ class Verdicts:
             window=None if shown["_ahead"] else shown["window_start"],
             run_id=shown["run_id"] or "",
             is_over=bool(known) and not bad and any(OVER in json.loads(row["numbers"] or "{}") for row in known),
+            is_redeclared=shown["sequence"] == shown["declaration"],
         )
 
 
@@ -173,7 +195,7 @@ def _where(row: Mapping[str, Any]) -> str:
 
 def _key(row: Mapping[str, Any]) -> str:
     """The stable name of what a verdict is about. Not of the model's version: another one takes its place."""
-    parts = ["monitor", row["monitor"]]
+    parts = [MONITOR + row["monitor"]]
     if row["column_name"]:
         parts.append(row["column_name"])
     if row["slice_key"]:
