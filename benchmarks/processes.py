@@ -1,8 +1,9 @@
 """What several processes gain: the same tests of models with `LAKEHOUSE_COMPUTE=processes` and `local`, in one run, with equal results.
 
 The forecast of the shop's revenue keeps one core busy, so its folds are what processes are for. Boosting of many rows uses all cores by
-itself, and small models are quicker than a process starts: they are shown, and have no limit. The limit is for two cores: half of the
-time, and a third of that for starting processes, sending rows and what the two cores share. Rows are made up.
+itself, and small models are quicker than a process starts: they are shown, and have no limit. The limit is on CPU time, which
+is what starting processes and sending rows cost: how much wall time it saves depends on how many cores have nothing else to do. Each is
+done three times by turns, of which the quickest counts. Rows are made up.
 Run it with `python -m benchmarks.processes`; it writes `benchmarks/results/processes.json`.
 """
 
@@ -34,7 +35,7 @@ from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets_tests.platform.modelling.forecasting.shop import sales
 
 DAYS, MANY, FEW, INPUTS = 730, 400_000, 2_000, 20
-MOST_OF_LOCAL = 2 / 3
+MOST_CPU, TURNS = 1.3, 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def orders(count: int) -> pl.LazyFrame:
 
 def forecast(place: Compute) -> Evaluation:
     """The declared test of the product's model: thirteen origins, with its plain forecasts."""
-    features = daily_features(sales(DAYS), revenue.series).collect().lazy()  # type: ignore[no-untyped-call]
+    features = daily_features(sales(DAYS), revenue.series).collect().lazy()
     learners: dict[str, Learner] = {MODEL: revenue.model.learner, **revenue.model.baselines}
     return Candidates(learners, revenue.model.examples, lambda _: features, 20, place).evaluate(revenue.model.split)
 
@@ -113,17 +114,22 @@ def main() -> None:
     table = Table("test of", "local s", "processes s", "times local", "CPU, times local", title=f"Tests of models on {cores()} cores")
     found = {}
     for name, work in cases.items():
-        here, seconds, cpu = measured(work, Local())
-        there, seconds_there, cpu_there = measured(work, Processes())
-        if not there.rows.equals(here.rows):
+        turns = [(measured(work, Local()), measured(work, Processes())) for _ in range(TURNS)]
+        if any(not there[0].rows.equals(here[0].rows) for here, there in turns):
             sys.exit(f"{name}: the results differ")
-        found[name] = {"local_seconds": seconds, "processes_seconds": seconds_there, "ratio": seconds_there / seconds}
+        (_, seconds, cpu), (_, seconds_there, cpu_there) = (min(place, key=lambda one: one[1]) for place in zip(*turns, strict=True))
+        found[name] = {
+            "local_seconds": seconds,
+            "processes_seconds": seconds_there,
+            "ratio": seconds_there / seconds,
+            "cpu_ratio": cpu_there / cpu,
+        }
         table.add_row(name, f"{seconds:.1f}", f"{seconds_there:.1f}", f"{seconds_there / seconds:.2f}", f"{cpu_there / cpu:.2f}")
     Console().print(table)
     keep("processes", {"cores": cores(), **found})
-    ratio = next(iter(found.values()))["ratio"]
-    if cores() > 1 and ratio > MOST_OF_LOCAL:
-        sys.exit(f"the forecast takes {ratio:.2f} of the time in one process, and {MOST_OF_LOCAL:.2f} is the most")
+    ratio = next(iter(found.values()))["cpu_ratio"]
+    if ratio > MOST_CPU:
+        sys.exit(f"the forecast takes {ratio:.2f} times the CPU time of one process, and {MOST_CPU} is the most")
 
 
 if __name__ == "__main__":
