@@ -81,7 +81,7 @@ $(VENV)/.ready-bench: $(DEV_READY) $(BENCH_LOCK)
 	@touch $@
 
 bench: $(VENV)/.ready-bench  ## The benchmarks, each against a named peer or limit
-	for benchmark in forecast fraud parity serving lookup quality monitoring main_job ingest incremental incremental_monitors landing start_up set_up full_disk kills sweeps; do $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
+	for benchmark in forecast processes fraud parity serving lookup quality monitoring main_job ingest incremental incremental_monitors landing start_up set_up full_disk kills sweeps; do $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate

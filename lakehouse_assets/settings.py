@@ -96,6 +96,16 @@ class Settings:
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
     mlflow_port: int = _setting(5000, "Port of the MLflow UI.")
     executor: str = _setting("in_process", "How a run's steps are executed.", ("in_process", "multiprocess"))
+    compute: str = _setting(
+        "local",
+        "Where trainings work: local (one fold or segment after the other in the process of the run), or processes (several at once, each "
+        "in a process of its own: for forecasts and other models that keep no more than one core busy).",
+        ("local", "processes"),
+    )
+    compute_workers: int = _setting(
+        0,
+        "Most processes at once of a training with LAKEHOUSE_COMPUTE=processes, each with rows of its own in memory; 0: one for each core.",
+    )
     timezone: str = _setting("UTC", "Time zone of the schedules.")
     refresh_schedule: str = _setting("0 6 * * *", "Cron line of the daily refresh: new files to predictions.")
     train_schedule: str = _setting("0 7 * * 1", "Cron line of the weekly training.")

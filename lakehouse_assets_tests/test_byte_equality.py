@@ -1,4 +1,4 @@
-"""Two roots with the same files have the same tables, models and backtests, byte for byte, on any number of threads.
+"""Two roots with the same files have the same tables, models and backtests, byte for byte, on any number of threads and processes.
 
 `python -m benchmarks.sweeps` compares more numbers of threads on a longer series, which has more origins to be tested on.
 """
@@ -61,6 +61,13 @@ for words in json.loads(sys.argv[1]):
             raise
 """
 
+# Python imports it when it starts: which of its processes were workers is told by what they were started with.
+SITE = """
+import os, pathlib, sys
+if any("compute.worker" in word for word in sys.orig_argv):
+    pathlib.Path(os.environ["WORKERS"], str(os.getpid())).touch()
+"""
+
 
 def loans() -> str:
     draw, rows = random.Random(3), ["branch,day,loans"]
@@ -71,25 +78,31 @@ def loans() -> str:
     return "\n".join(rows) + "\n"
 
 
-def trained(folder: Path, threads: int) -> dict[str, str]:
+def trained(folder: Path, threads: int, compute: str) -> dict[str, str]:
     """Digests of what a root has after training, by name."""
     products = folder / "byte_products"
     for name, content in (("library/loans.py", LOANS), ("expected_loans/forecast.py", EXPECTED)):
         (products / name).parent.mkdir(parents=True)
         (products / name).write_text(content, encoding="utf-8")
     (folder / "loans.csv").write_text(loans(), encoding="utf-8")
+    (site := folder / "site").mkdir()
+    (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    (workers := folder / "workers").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))} | {
         "LAKEHOUSE_ROOT": str(folder / "root"),
         "LAKEHOUSE_PRODUCTS": str(products),
+        "LAKEHOUSE_COMPUTE": compute,
         "POLARS_MAX_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": str(PROJECT),
+        "PYTHONPATH": f"{PROJECT}{os.pathsep}{site}",
+        "WORKERS": str(workers),
     }
     commands = [["land", "loans", str(folder / "loans.csv")], ["run"], ["train"]]
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, json.dumps(commands)], env=environment, cwd=folder, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert any(workers.iterdir()) == (compute == "processes")
     root = Root(Settings.load({"LAKEHOUSE_ROOT": str(folder / "root")}))
     assert predictions_of(root) == 14
     found = {}
@@ -116,12 +129,12 @@ def digest(content: bytes) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_models_tables_and_backtests_are_equal_on_one_thread_and_on_more(tmp_path):
+def test_models_tables_and_backtests_are_equal_on_one_thread_and_on_more_in_several_processes(tmp_path):
     # The forecast of a table that the project does not know is a product folder of a few lines.
     assert len(EXPECTED.splitlines()) <= 15
-    one = trained(tmp_path / "1", 1)
+    one = trained(tmp_path / "1", 1, "local")
     assert any(name.endswith("evaluation.parquet") for name in one)
     assert any(name.endswith("p50.txt") for name in one)
     for threads in THREADS:
-        other = trained(tmp_path / str(threads), threads)
+        other = trained(tmp_path / str(threads), threads, "processes")
         assert {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)} == set()

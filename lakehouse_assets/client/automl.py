@@ -52,7 +52,6 @@ def automl(  # noqa: PLR0917
     name: str | None,
 ) -> AutoMl:
     """See `Client.automl`."""
-    from lakehouse_assets.platform.compute.local import Local
     from lakehouse_assets.platform.recipes.automl import MOST_TRIALS, first_model
     from lakehouse_assets.platform.recipes.question import ROW, question
     from lakehouse_assets.scaffold.first_model import product_name
@@ -79,7 +78,7 @@ def automl(  # noqa: PLR0917
         rows,
         seconds=60 * minutes,
         seed=context.settings.seed,
-        compute=Local(),
+        compute=context.root.compute,
         trials=trials or MOST_TRIALS,
         keep=keep,
         folder=folder / TRIALS,

@@ -198,7 +198,7 @@ class Models:
         name, number = self._version(model)
         context, registry = self.context, self.context.root.registry()
         asset = context.model(name)
-        return reproduce(asset, registry.version(asset.name, number), context.root.lakehouse, registry)
+        return reproduce(asset, registry.version(asset.name, number), context.root.lakehouse, registry, context.root.compute)
 
     def _version(self, model: str) -> tuple[str, int]:
         """The model and the number of what `MODEL@ALIAS` or `MODEL/VERSION` says."""
@@ -221,4 +221,5 @@ class Models:
         from lakehouse_assets.platform.pipeline.model_step import ModelStep
 
         context = self.context
-        return ModelStep(context.model(name), context.root.lakehouse, context.root.registry(), context.settings.seed, _BY_HAND)
+        root = context.root
+        return ModelStep(context.model(name), root.lakehouse, root.registry(), context.settings.seed, _BY_HAND, root.compute)

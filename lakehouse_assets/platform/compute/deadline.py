@@ -1,4 +1,4 @@
-"""Until when the work of this thread has to be over, for work that can stop early. Work that runs elsewhere is not stopped.
+"""Until when the work of this thread has to be over, for work that can stop early. Work that runs elsewhere is told what is `left`.
 
 Long loops `check` once a round. Who sets a deadline catches `OutOfTime`, and does without what was not finished.
 """
@@ -37,6 +37,11 @@ def stopping_at(end: float | None) -> Iterator[None]:
 def has_passed() -> bool:
     """Whether a deadline has passed."""
     return clock() >= min(_ends.get(), default=math.inf)
+
+
+def left() -> float:
+    """Seconds until the next deadline, less than 0 after it; infinite where there is none. For work that is handed to another process."""
+    return min(_ends.get(), default=math.inf) - clock()
 
 
 def check() -> None:

@@ -30,12 +30,20 @@ class Local:
 
     def key_map(self, function: Callable[[pl.LazyFrame], pl.LazyFrame], frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """See `Compute.key_map`; all rows are one part. A key that is no column would go unnoticed here and fail elsewhere: ValueError."""
+        self.check_keys(frame, keys)
+        return function(frame)
+
+    def check_keys(self, frame: pl.LazyFrame, keys: Sequence[str]) -> None:
+        """Raise unless rows can be kept together by some columns.
+
+        Raises:
+            ValueError: One of them is no column, or there is none.
+        """
         missing = sorted(set(keys) - set(frame.collect_schema()))
         if missing or not keys:
             raise ValueError(
                 f"rows cannot be kept together by {', '.join(missing) or 'no key'}: the frame has {frame.collect_schema().names()}"
             )
-        return function(frame)
 
     def fit(self, dataset: Callable[[int, int], "lightgbm.Dataset"], parameters: Mapping[str, Any], rounds: int) -> "lightgbm.Booster":
         """See `Compute.fit`; there is one part."""

@@ -6,7 +6,7 @@ once is bounded by the rooms above.
 """
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 _BUDGET = "POLARS_OOC_MEMORY_BUDGET_MB"
@@ -43,3 +43,14 @@ def limit_memory(megabytes: int = 0, processes: int = 1, environment: MutableMap
     together = megabytes or int(machine_megabytes() * _SHARE)
     environment.setdefault(_BUDGET, str(max(1, together // processes)))
     return int(environment[_BUDGET])
+
+
+def shared_memory(workers: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What stands in the environment of each of some workers, so that all together stay below the budget of this process.
+
+    Args:
+        workers: How many there are, at least 1.
+        environment: Of this process; without a budget in it, that of one process alone counts.
+    """
+    together = int(environment.get(_BUDGET) or machine_megabytes() * _SHARE)
+    return {_BUDGET: str(max(1, together // workers))}

@@ -1,6 +1,7 @@
 """Where work runs: the three verbs that every place of work offers, and what code has to keep to so that all places give the same results.
 
-What the work is does not belong here, and neither does reading or writing tables. `local` is this process.
+What the work is does not belong here, and neither does reading or writing tables. `local` is this process, `processes` others of this
+machine.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,11 @@ R = TypeVar("R")
 
 
 class Compute(Protocol):
-    """A place of work. Functions are pure: they may run elsewhere, in any order, and more than once."""
+    """A place of work. Functions are pure: they may run elsewhere, in any order, and more than once.
+
+    They are functions of modules, or `functools.partial` of such, with data, items and results that can be pickled: see `travel`. A place
+    that is sent along is a plain one where it arrives: there is no work at several places within work at several places.
+    """
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """The results for all items, in the order of the items. The first error ends the work and is raised as it was."""

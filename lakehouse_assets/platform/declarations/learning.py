@@ -7,7 +7,7 @@ predictions is in `actual_outcomes`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -170,7 +170,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The examples of one training.
+    """The examples of one training. To other processes they travel as rows in memory, whatever they are read from.
 
     Attributes:
         rows: As `Examples.rows` gives them, those of one training alone.
@@ -194,6 +194,12 @@ class TrainingRows:
     def _ordered(self) -> pl.DataFrame:
         """Made once for all learners that are fitted to these rows."""
         return self.rows.sort(self.at, *self.key, maintain_order=True).collect()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}, "_ordered": self.collect()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state, rows=state["_ordered"].lazy())
 
 
 class Predictor(ABC):

@@ -6,7 +6,7 @@ The result is one long frame, which scores, slices, pictures and the gate are wo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -169,23 +169,76 @@ class Candidates:
         grid = tuple(fold.name for fold in (split.folds(self.index, at=self.examples.at) if also else folds))
         with telling() as tell:
             tell(f"{len(folds)} folds, {len(self.learners)} candidates")
-            results = self.compute.map(self._tested, folds)
+            test = partial(_tested, self.learners, self.seed, self.compute)
+            results = self.compute.map(test, [_FoldToRead(self, fold) for fold in folds])
         short = {fold.name: result for fold, result in zip(folds, results, strict=True) if isinstance(result, NotEnoughData)}
         if {*grid} <= {*short}:
             raise short[grid[-1]]
         tested = [result for result in results if isinstance(result, pl.DataFrame)]
         return Evaluation(pl.concat(tested, how="diagonal_relaxed"), tuple(self.examples.slices), grid)
 
-    def _tested(self, fold: Fold) -> pl.DataFrame | NotEnoughData:
-        rows = self.all.filter(fold.test).sort(self.examples.at, *self.examples.key).collect()
-        training = self.training_rows(fold)
-        try:
-            predictors = {name: learner.fit(training, seed=self.seed, compute=self.compute) for name, learner in self.learners.items()}
-        except NotEnoughData as short:
-            return short
-        return pl.concat(
-            [predicted(name, fold.name, predictor, rows, self.examples) for name, predictor in predictors.items()], how="diagonal_relaxed"
-        )
+
+class _Named(Protocol):
+    """What says which columns of examples are which: see `Examples`."""
+
+    @property
+    def key(self) -> tuple[str, ...]: ...
+
+    @property
+    def at(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def slices(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class _FoldRows:
+    """What a test of one fold needs, in memory: what is learnt from, and what is predicted."""
+
+    name: str
+    training: TrainingRows
+    tested: pl.DataFrame
+    key: tuple[str, ...]
+    at: str
+    target: str
+    slices: tuple[str, ...]
+
+    def read(self) -> "_FoldRows":
+        """Nothing is left to read."""
+        return self
+
+
+@dataclass(frozen=True)
+class _FoldToRead:
+    """A fold whose rows are read when it is its turn. It travels as these rows, so that what makes examples stays here."""
+
+    candidates: Candidates
+    fold: Fold
+
+    def read(self) -> _FoldRows:
+        """The rows."""
+        of, examples = self.candidates, self.candidates.examples
+        tested = of.all.filter(self.fold.test).sort(examples.at, *examples.key).collect()
+        names = (tuple(examples.key), examples.at, examples.target, tuple(examples.slices))
+        return _FoldRows(self.fold.name, of.training_rows(self.fold), tested, *names)
+
+    def __reduce__(self) -> tuple[Callable[[_FoldRows], _FoldRows], tuple[_FoldRows]]:
+        return _FoldRows.read, (self.read(),)
+
+
+def _tested(learners: Mapping[str, Learner], seed: int, compute: Compute, fold: _FoldRows | _FoldToRead) -> pl.DataFrame | NotEnoughData:
+    """What all candidates predict of the rows of a fold; or why one of them cannot be fitted."""
+    rows = fold.read()
+    try:
+        predictors = {name: learner.fit(rows.training, seed=seed, compute=compute) for name, learner in learners.items()}
+    except NotEnoughData as short:
+        return short
+    return pl.concat(
+        [predicted(name, rows.name, predictor, rows.tested, rows) for name, predictor in predictors.items()], how="diagonal_relaxed"
+    )
 
 
 def row_of(examples: Examples) -> list[str]:
@@ -193,7 +246,7 @@ def row_of(examples: Examples) -> list[str]:
     return list(dict.fromkeys((FOLD, examples.at, *examples.key)))
 
 
-def predicted(candidate: str, fold: str, predictor: Predictor, rows: pl.DataFrame, examples: Examples) -> pl.DataFrame:
+def predicted(candidate: str, fold: str, predictor: Predictor, rows: pl.DataFrame, examples: _Named) -> pl.DataFrame:
     """What a predictor says of examples, with their outcome, as a part of an evaluation.
 
     Raises:

@@ -47,6 +47,9 @@ _SCHEMA: Final = {
 class Search:
     """The best of some learners and parameters, fitted to all rows.
 
+    Trials follow each other in one process, wherever other work goes: each is proposed from what all before it came to, and several at once
+    would be other trials. What is trained within a trial uses the cores.
+
     Equal rows, seed and number of trials give the same predictor. A budget of time ends a search after another number of trials each time:
     that number is the setting `trials` of the predictor, and `replace(search, trials=..., seconds=None)` makes the same one, unless the
     time was over before the blend was chosen.

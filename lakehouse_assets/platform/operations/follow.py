@@ -78,7 +78,7 @@ class Follower:
         written = [one for one in catalog.declarations if one.outputs()]  # what only watches a table asks for no refresh of it
         chosen = [one.name for one in written if not named or named & {one.name, one.product}]
         followed = [one for one in catalog.needed_for(chosen) if not one.is_log]
-        return cls(root, Runner(catalog, root.lakehouse, root.ingestion, root.registry, root.settings.seed), followed)
+        return cls(root, Runner(catalog, root.lakehouse, root.ingestion, root.registry, root.settings.seed, compute=root.compute), followed)
 
     def batch(self) -> MicroBatch | None:
         """Bring up to date what is behind; None if nothing is.

@@ -15,6 +15,7 @@ from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.compute.protocol import Compute
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
     from lakehouse_assets.platform.ingestion.bronze import Ingestion
     from lakehouse_assets.platform.ingestion.zone import Zone
@@ -68,6 +69,13 @@ class Root:
         batch_bytes = self.settings.batch_megabytes * _MEGABYTE
         bronze = self.lakehouse.table(asset.name)
         return Ingestion(asset.feed, self.zone(asset.feed.name), self.landing_log, bronze, batch_bytes, self.settings.batch_files)
+
+    @cached_property
+    def compute(self) -> "Compute":
+        """Where trainings work, by the settings."""
+        from lakehouse_assets.platform.compute.places import place_of_work
+
+        return place_of_work(self.settings.compute, self.settings.compute_workers)
 
     def registry(self) -> "Registry":
         """MLflow's registry. MLflow itself, which takes seconds, is imported by the first call that writes to it."""

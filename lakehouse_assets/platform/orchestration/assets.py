@@ -222,7 +222,8 @@ def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
     def model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         ledger = resource.open().table(asset.name)
-        step = ModelStep(asset, resource.open(), context.resources.mlflow.open(), resource.seed, context.run.run_id)
+        registry, run_id = context.resources.mlflow.open(), context.run.run_id
+        step = ModelStep(asset, resource.open(), registry, resource.seed, run_id, resource.place_of_work())
         if not context.selected_asset_keys:
             yield from checks.model(key, step.last_result())
             return

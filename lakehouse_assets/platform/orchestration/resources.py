@@ -9,6 +9,8 @@ import dagster as dg
 from dagster_deltalake import LocalConfig
 from pydantic import Field
 
+from lakehouse_assets.platform.compute.places import place_of_work
+from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.ingestion.zones import zone_of
 from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager, TableIOManager
@@ -33,6 +35,8 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     run_retention_days: int = Field(30, description="Days for which a run that has ended stays in Dagster's databases.")
     system_retention_days: int = Field(400, description="Days for which runs, steps, checks and verdicts stay.")
     seed: int = Field(20, description="Seed of every training.")
+    compute: str = Field("local", description="Where trainings work: local or processes.")
+    compute_workers: int = Field(0, description="Most processes at once of a training; 0: one for each core.")
 
     def open(self) -> Lakehouse:
         """The tables.
@@ -42,6 +46,10 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         bucket.ready(self.tables)
         return Lakehouse(self.tables)
+
+    def place_of_work(self) -> Compute:
+        """Where trainings work."""
+        return place_of_work(self.compute, self.compute_workers)
 
     def zone(self, feed: str) -> Zone:
         """Where the source system of a feed drops files, and where those that were read may be moved.
@@ -79,6 +87,8 @@ def resources(settings: Settings) -> dict[str, Any]:
             run_retention_days=settings.run_retention_days,
             system_retention_days=settings.system_retention_days,
             seed=settings.seed,
+            compute=settings.compute,
+            compute_workers=settings.compute_workers,
         ),
         "io_manager": _io_manager(str(settings.tables)),
         # An address with a user in it mostly has a password too.

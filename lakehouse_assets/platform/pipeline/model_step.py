@@ -11,6 +11,7 @@ from typing import Final
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import MODEL, NotEnoughData
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.retraining import TrainingReason
@@ -66,13 +67,23 @@ class ModelStepResult:
 
 @dataclass(frozen=True)
 class ModelStep:
-    """One model of one root."""
+    """One model of one root.
+
+    Attributes:
+        asset: The model.
+        lakehouse: The tables.
+        registry: MLflow.
+        seed: Of trainings.
+        run_id: Of the orchestrator's run.
+        compute: Where a training works.
+    """
 
     asset: ModelDeclaration
     lakehouse: Lakehouse
     registry: Registry
     seed: int
     run_id: str
+    compute: Compute = field(default_factory=Local)
 
     @property
     def ledger(self) -> Table:
@@ -112,7 +123,7 @@ class ModelStep:
         cursors = tuple(Cursor(name, before[name], version) for name, version in now.items() if before[name] != version)
         cursors += (*done, *verdicts)
         reason = "" if because is None else because.text
-        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, clock.now(), reason)
+        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, self.compute, self.run_id, clock.now(), reason)
         if not self._is_dry and Shadow(decisions, training, training.started_at).call_back():
             state = decisions.sync()
         champion = ComparedVersion.of(self.registry, self.asset, state.aliases.champion)

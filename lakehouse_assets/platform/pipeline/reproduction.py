@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import MODEL, Predictor
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.predictors import save_predictor
@@ -28,6 +29,7 @@ from lakehouse_assets.platform.wording import counted
 _COMMIT: Final = "mlflow.source.git.commit"
 _PYTHON: Final = "Python"
 _UNKNOWN: Final = "unknown"
+_HERE: Final = Local()
 
 
 class NotReproducible(LookupError):
@@ -56,8 +58,17 @@ class Reproduction:
     tables: Mapping[str, int]
 
 
-def reproduce(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehouse, registry: Registry) -> Reproduction:
+def reproduce(
+    asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehouse, registry: Registry, compute: Compute = _HERE
+) -> Reproduction:
     """Train a version again from the versions of its tables, its seed and the present code, and compare the bytes of the predictors.
+
+    Args:
+        asset: The model as it is declared now.
+        version: Is trained again.
+        lakehouse: Has its tables.
+        registry: Has the version.
+        compute: Where to train; the bytes do not depend on it.
 
     Raises:
         NotReproducible: It was registered by other means, a version of a table is gone, or a table is another one now.
@@ -67,7 +78,7 @@ def reproduce(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehou
         raise NotReproducible(f"version {version.version} of {version.model_name} was registered by other means: what made it is not known")
     candidate = tags.get(training_run.CANDIDATE, MODEL)
     versions = _versions(asset, version, lakehouse)
-    training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), Local(), "", clock.now())
+    training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), compute, "", clock.now())
     _require_the_same_tables(version, training, registry.table_digests(version))
     if candidate not in training.learners:
         raise NotReproducible(

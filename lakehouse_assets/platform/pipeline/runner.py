@@ -4,9 +4,11 @@ What Dagster adds (schedules, retries, the web UI) is in `orchestration`; both t
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, singledispatchmethod
 
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
@@ -36,6 +38,7 @@ class Runner:
         seed: Of trainings.
         watch: Told the name of each table that was brought up to date, and the run's id: evaluates its monitors, as
             `monitoring.evaluation.watcher` does. None: nothing is watched.
+        compute: Where trainings work.
     """
 
     catalog: Catalog
@@ -44,6 +47,7 @@ class Runner:
     registry: Callable[[], Registry]
     seed: int
     watch: Callable[[str, str], None] | None = None
+    compute: Compute = field(default_factory=Local)
 
     def run(self, names: Iterable[str] | None = None, *, run_id: str, from_scratch: bool = False) -> dict[str, Refreshed]:
         """Bring tables up to date; what was done, by the tables that are computed from others.
@@ -91,7 +95,7 @@ class Runner:
     def _(self, declaration: ModelDeclaration, run_id: str, _: bool) -> Refreshed | None:  # noqa: FBT001
         if why := why_not_trained(declaration, self.catalog.declarations, self.lakehouse):
             raise ValueError(why)
-        ModelStep(declaration, self.lakehouse, self.registry(), self.seed, run_id).run()
+        ModelStep(declaration, self.lakehouse, self.registry(), self.seed, run_id, self.compute).run()
         return None
 
     @step.register

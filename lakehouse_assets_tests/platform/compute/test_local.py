@@ -1,20 +1,15 @@
-"""The three verbs in this process, held to what `Compute` promises."""
+"""What is so in this process alone; what every place of work promises is in `test_places`."""
 
 import os
 import subprocess
 import sys
 
-import polars as pl
 import pytest
 
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.compute.protocol import Compute
 
 LOCAL: Compute = Local()
-
-
-def test_map_gives_results_in_the_order_of_the_items():
-    assert LOCAL.map(lambda item: item * 2, iter([3, 1, 2])) == [6, 2, 4]
 
 
 def test_map_ends_at_the_first_error():
@@ -27,18 +22,6 @@ def test_map_ends_at_the_first_error():
     with pytest.raises(ZeroDivisionError):
         LOCAL.map(work, [1, 0, 2])
     assert seen == [1, 0]
-
-
-def test_key_map_keeps_rows_with_one_key_together_and_in_order():
-    frame = pl.LazyFrame({"key": ["a", "b", "a"], "value": [1, 2, 3]})
-    found = LOCAL.key_map(lambda rows: rows.with_columns(pl.col("value").cum_sum().over("key")), frame, ["key"])
-    assert sorted(found.collect().rows()) == [("a", 1), ("a", 4), ("b", 2)]
-
-
-@pytest.mark.parametrize("keys", [["value", "absent"], []])
-def test_key_map_refuses_rows_that_cannot_be_kept_together(keys):
-    with pytest.raises(ValueError, match=r"absent|no key"):
-        LOCAL.key_map(lambda rows: rows, pl.LazyFrame({"value": [1]}), keys)
 
 
 FIT = """

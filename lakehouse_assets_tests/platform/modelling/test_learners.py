@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.compute.travel import packed, unpacked
 from lakehouse_assets.platform.declarations.learning import NotEnoughData, TrainingRows
 from lakehouse_assets.platform.modelling.costs import Costs
 from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior, InputColumn, Mean, Median
@@ -135,6 +136,9 @@ def test_what_was_stored_comes_back_as_it_was_in_equal_bytes(learner, target, tm
     assert saved(loaded, tmp_path / "b") == bytes_before
     assert loaded.inputs == predictor.inputs
     assert loaded.settings() == predictor.settings()
+    elsewhere = unpacked(packed(predictor, "a predictor"), "a predictor")
+    assert saved(elsewhere, tmp_path / "c") == bytes_before
+    assert repr(unpacked(packed(learner, "a learner"), "a learner")) == repr(learner)
 
 
 @each

@@ -5,6 +5,7 @@ They put examples and learners together. How a declared model is tested and trai
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
 import polars as pl
 
@@ -99,11 +100,8 @@ def backtest(
     everything = examples.rows(lambda _: features)
     rows = rows_from(features, series, origins)
 
-    def from_origin(origin: date) -> pl.DataFrame:
-        model = train(features, series, origin, seed=seed, compute=compute, learner=learner)
-        return forecast(model, rows.filter(pl.col("origin") == origin), series)
-
-    forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"})
+    tested = partial(_from_origin, features, rows, series, seed, compute, learner)
+    forecasts = pl.concat(compute.map(tested, origins)).rename({"as_of": "origin"})
     key = [*examples.key]
     actual = everything.filter(pl.col("origin").is_in(origins)).select(*key, pl.col(VALUE).alias("actual")).collect()
     plain = rows.select(*key, **{name: pl.col(column) for name, column in BASELINES.items()})
@@ -114,3 +112,11 @@ def backtest(
         .select("origin", DAY, "horizon", *series.by, "actual", *quantiles, MEAN, *BASELINES)
         .sort("origin", *series.key)
     )
+
+
+def _from_origin(  # noqa: PLR0917
+    features: pl.LazyFrame, rows: pl.DataFrame, series: Series, seed: int, compute: Compute, learner: Learner | None, origin: date
+) -> pl.DataFrame:
+    """What a model says that knows what was known at the end of its origin."""
+    model = train(features, series, origin, seed=seed, compute=compute, learner=learner)
+    return forecast(model, rows.filter(pl.col("origin") == origin), series)

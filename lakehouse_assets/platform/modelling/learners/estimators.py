@@ -109,6 +109,11 @@ class SklearnPredictor(Predictor):
     word: ClassVar[str] = "sklearn"
     packages: ClassVar[tuple[str, ...]] = ("polars", "numpy", "scikit-learn", "scipy", "skops")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It travels with the bytes that it is stored as: those of a copy differ, as skops tells which parts are one object."""
+        stored = self.stored or estimator_bytes(self.estimator)
+        return SklearnPredictor, (self.encoding, self.target, self.fill, self.estimator, stored)
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """See `Predictor.inputs`."""

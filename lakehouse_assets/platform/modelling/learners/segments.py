@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -45,15 +46,8 @@ class PerSegment:
         known = rows.filter(pl.col(training.target).is_not_null())
         large = known[_SEGMENT].value_counts().filter(pl.col("count") >= self.least)[_SEGMENT].sort().to_list()
 
-        def fitted(segment: str) -> Predictor | None:
-            own = rows.filter(pl.col(_SEGMENT) == segment).drop(_SEGMENT).lazy()
-            part = TrainingRows(own, training.key, training.at, training.target, training.inputs)
-            try:
-                return self.learner.fit(part, seed=seed, compute=compute)
-            except NotEnoughData:
-                return None
-
-        found = dict(zip(large, compute.map(fitted, large), strict=True))
+        parts = [replace(training, rows=rows.lazy().filter(pl.col(_SEGMENT) == segment).drop(_SEGMENT)) for segment in large]
+        found = dict(zip(large, compute.map(partial(_fitted, self.learner, seed, compute), parts), strict=True))
         return Segmented(self.by, whole, {segment: predictor for segment, predictor in found.items() if predictor is not None})
 
 
@@ -127,6 +121,14 @@ class Segmented(Predictor):
         parts: Mapping[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         segments = {segment: load_predictor(folder / str(number)) for number, segment in enumerate(parts["segments"])}
         return cls(tuple(parts["by"]), load_predictor(folder / _ALL), segments)
+
+
+def _fitted(learner: Learner, seed: int, compute: Compute, part: TrainingRows) -> Predictor | None:
+    """The predictor of one segment; None if its rows do not suffice."""
+    try:
+        return learner.fit(part, seed=seed, compute=compute)
+    except NotEnoughData:
+        return None
 
 
 def _segment(by: tuple[str, ...]) -> pl.Expr:

@@ -1,5 +1,6 @@
 """A made-up shop for the tests of the forecast: closed on Saturdays and bank holidays, with a week, a season and groups of all sizes."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import numpy as np
@@ -13,10 +14,11 @@ SERIES = Series("day", "net", ("product_group",), count="orders", calendar="GB-E
 LEVELS = {"large": 5000.0, "middle": 800.0, "small": 60.0}
 
 
-def sales(days, seed=1, levels=LEVELS):
+def sales(days: int, seed: int = 1, levels: Mapping[str, float] = LEVELS) -> pl.LazyFrame:
     """Rows as the gold table has them: only days and groups with a sale."""
     rng = np.random.default_rng(seed)
-    bank_holidays, rows = set(public_holidays("GB", "ENG")), []
+    bank_holidays = set(public_holidays("GB", "ENG"))
+    rows: list[tuple[date, str, str, float, int]] = []
     for day in (FIRST + timedelta(days=number) for number in range(days)):
         if day.weekday() == 5 or day in bank_holidays:
             continue
