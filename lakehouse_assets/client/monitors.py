@@ -93,7 +93,8 @@ class Monitors:
         if moment is not None and not failed:
             raise LookupError(f"{monitor.name} has no failed window that begins at {moment:%Y-%m-%d %H:%M} UTC: `lakehouse monitors show`")
         with self.context.reader.opened(f"why {monitor.name}") as lakehouse:  # what it tells of rows is masked
-            causes = self._evaluation(lakehouse).causes(monitor, failed)
+            there = lakehouse.table(monitor.of).exists()  # of a table that was deleted no row can be compared
+            causes = self._evaluation(lakehouse).causes(monitor, failed) if there else ()
         return {
             "monitor": monitor.name,
             "table": monitor.of,

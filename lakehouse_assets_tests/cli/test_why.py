@@ -71,7 +71,8 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     lines = call("why", "orders_moved").output.splitlines()
     assert lines[0].startswith("tills.monitors.orders_moved passes now, judged at 2026-")
     assert json.loads(call("why", "orders_moved", "--json").output)["now"] == lines[0]
-    shutil.rmtree(tables.table("tills.gold.orders").uri)
+    for name in ("tills.gold.orders", "tills.gold.orders__quarantine"):
+        shutil.rmtree(tables.table(name).uri)
     assert "tills.gold.orders does not exist any more." in call("why", "orders_moved").output
     tills.judged(settings)
     assert "tills.gold.orders is another table now than the one that failed" in call("why", "orders_moved").output
