@@ -166,6 +166,7 @@ GIVES_ROWS: dict[str, tuple[Callable[[Client], Any], set[str]]] = {
     "Files.remarks": (lambda lake: lake.files.remarks("run"), {LOG}),
     "Files.rows": (lambda lake: lake.files.rows("a.csv"), {BRONZE}),
     "Files.origins": (lambda lake: lake.files.origins(SILVER), {SILVER}),
+    "Monitors.latest": (lambda lake: lake.monitors.latest([moved.name]), {VERDICTS}),
     "Monitors.list": (lambda lake: lake.monitors.list(), {VERDICTS}),
     "Monitors.failed": (lambda lake: lake.monitors.failed(), {VERDICTS}),
     "Monitors.show": (lambda lake: lake.monitors.show(moved.name), {VERDICTS}),
