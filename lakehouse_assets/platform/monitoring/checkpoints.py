@@ -71,7 +71,7 @@ class Log:
             return self.complete(log)  # it lost its end, or is read as it was before
         earlier = [known.filter(pl.col(ORDER) < last)]
         if (first := deleted_before(opened)) is not None:  # most of these rows are gone, whatever the checkpoint has of them
-            is_old = is_before(first, platform_tables.BY_DAY[self.name])
+            is_old = is_before(first, platform_tables.BY_DAY[self.name]).fill_null(value=True)  # rows without a day are in the log
             earlier = [log.filter(is_old, pl.col(ORDER) < last).collect(), earlier[0].filter(~is_old)]
         return self.complete(pl.concat([*earlier, later], how="diagonal_relaxed").lazy())
 

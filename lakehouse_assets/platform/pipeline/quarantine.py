@@ -6,10 +6,12 @@ How rows get there is in `refresh`, how they come back in `replay`.
 from collections.abc import Mapping
 
 import polars as pl
+from deltalake import DeltaTable
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.split import BROKEN
-from lakehouse_assets.platform.storage.commit import Commit
+from lakehouse_assets.platform.storage.commit import Commit, Counts
+from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import ORDER as ROW
 from lakehouse_assets.platform.storage.table import Table
@@ -57,13 +59,34 @@ def still_released(rows: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
 
 def has_no_table(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
     """Whether there is the quarantine and not its table, as where the folder of the table was deleted."""
-    return not lakehouse.table(declaration.name).exists() and lakehouse.table(declaration.quarantine).exists()
+    # In this order: a first run makes the table first.
+    return lakehouse.table(declaration.quarantine).exists() and not lakehouse.table(declaration.name).exists()
 
 
 def read_again(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
-    """Let a quarantine say that it has seen nothing of its sources, so that the rows of the next batch take the place of its own."""
+    """Let a quarantine without its table have no rows but those that were released, and say that it has seen nothing of its sources.
+
+    Raises:
+        CursorMoved: Another process writes to it.
+    """
     rejected = lakehouse.table(declaration.quarantine)
-    rejected.append(rejected.scan().limit(0).collect(), Commit(forgets=declaration.sources()))
+    version = rejected.version()
+    if not has_no_table(declaration, lakehouse):
+        return
+    commit = Commit(forgets=declaration.sources())
+
+    def attempt(delta: DeltaTable) -> Counts:
+        if delta.version() != version:
+            raise CursorMoved(f"{rejected.name} is written by another process: run {declaration.name} again")
+        rows = pl.scan_delta(delta)
+        names = rows.collect_schema().names()
+        released = with_marks(rows).filter(pl.col(RELEASED_IN).is_not_null()).select(names).collect()
+        counts = Counts(removed=rejected.count() - released.height)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        rejected.write_rows(delta, released, properties, mode="overwrite", predicate="true")
+        return counts
+
+    rejected.write(commit, attempt)
 
 
 def unreleased(quarantine: Table) -> pl.LazyFrame:

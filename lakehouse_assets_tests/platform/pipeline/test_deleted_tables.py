@@ -13,17 +13,21 @@ import pytest
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline import quarantine
 from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date, full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
 from lakehouse_assets.platform.quality.contract import column
-from lakehouse_assets.platform.storage.errors import NoSuchTable
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.pipeline import test_feature_sets
 from lakehouse_assets_tests.platform.pipeline.orders import FIX, Order, land, lines, orders, replays
 from lakehouse_assets_tests.platform.pipeline.test_law_incremental import Died, contents, dying_at, from_scratch
 from lakehouse_assets_tests.platform.pipeline.worlds import FeedWorld, World, declarations, of_feed
+from lakehouse_assets_tests.platform.serving import busy, till
 
 ROWS = [{"id": n, "part": ("jan", "feb", None)[n % 3], "day": n + 1, "code": "xyz"[n % 3], "amount": (n, -20, n)[n % 3]} for n in range(9)]
 MORE = [{"id": n + 20, "part": "mar", "day": n + 9, "code": "x", "amount": n - 1} for n in range(4)]
@@ -110,6 +114,46 @@ def test_a_feature_set_whose_quarantine_stayed_is_built_again_with_it(tmp_path, 
     lenient = test_feature_sets.declared()
     how(Refresh(lenient, shop.lakehouse, "again"))
     assert [len(contents(shop.lakehouse, table)) for table in declared.outputs()] == [sum(before), 0], "what passes now is in one alone"
+
+
+@pytest.mark.parametrize("how", [bring_up_to_date, full_refresh])
+def test_predictions_whose_quarantine_stayed_are_made_again_with_it(tmp_path, how):
+    class Likely(till.Score, max_bad_share=1.0):
+        probability: float = column(ge=0.5)
+
+    root = Root(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path)}))
+    runner = busy.prepared(root, 20)
+    declared = replace(busy.scored, contract=Likely)
+
+    def run(declaration: TableDeclaration) -> list[list[str]]:
+        how(Refresh(declaration, root.lakehouse, "again", runner.champions))
+        return [root.lakehouse.table(name).scan().collect()["receipt"].sort().to_list() for name in declared.outputs()]
+
+    before = run(declared)
+    assert [len(set(one)) == len(one) > 0 for one in before] == [True, True]
+    delete(root.lakehouse, declared.name)
+    assert run(declared) == before
+    delete(root.lakehouse, declared.name)
+    assert run(busy.scored) == [sorted(before[0] + before[1]), []], "what passes now is in one alone"
+
+
+def test_a_quarantine_that_another_run_fills_meanwhile_keeps_its_rows(tmp_path, monkeypatch):
+    shop = Lakehouse(str(tmp_path))
+    land(shop, DIRTY)
+    bring_up_to_date(Refresh(orders, shop, "first"))
+    before = contents(shop, orders.quarantine)
+    delete(shop, orders.name)
+    rejected = shop.table(orders.quarantine)
+    answer = quarantine.has_no_table
+
+    def and_then(*given):
+        rejected.append(rejected.scan().limit(0).collect())
+        return answer(*given)
+
+    monkeypatch.setattr(quarantine, "has_no_table", and_then)
+    with pytest.raises(CursorMoved, match="is written by another process"):
+        quarantine.read_again(orders, shop)
+    assert contents(shop, orders.quarantine) == before
 
 
 @pytest.mark.parametrize("kind", [Upsert(("line",)), Append()], ids=["upsert", "append"])
