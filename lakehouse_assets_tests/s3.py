@@ -160,12 +160,14 @@ def _wait(server: S3, log: Path) -> None:
     while True:
         try:
             with urllib.request.urlopen(f"{server.endpoint}/healthz", timeout=5):
-                return
-        except urllib.error.HTTPError:
+                answers = True
+        except OSError as error:
+            answers = isinstance(error, urllib.error.HTTPError)
+        # Another one may have taken a port of this one meanwhile, and answers there.
+        is_over = server.process.poll() is not None or time.monotonic() > deadline
+        assert not is_over, f"the server did not start:\n{log.read_text()[-3000:]}"
+        if answers:
             return
-        except OSError:
-            is_over = server.process.poll() is not None or time.monotonic() > deadline
-            assert not is_over, f"the server did not start:\n{log.read_text()[-3000:]}"
         time.sleep(0.05)
 
 

@@ -22,26 +22,26 @@ class OutOfTime(Exception):
 
 
 @contextmanager
-def stopping_at(end: float | None) -> Iterator[None]:
-    """The work within has to be over when `clock` is at `end`; None: no deadline, besides those of what is around it."""
-    if end is None:
+def stopping_at(until: float | None) -> Iterator[None]:
+    """The work within has to be over when `clock` is at `until`; None: no deadline, besides those of what is around it."""
+    if until is None:
         yield
         return
-    before = _ends.set((*_ends.get(), end))
+    before = _ends.set((*_ends.get(), until))
     try:
         yield
     finally:
         _ends.reset(before)
 
 
+def end() -> float:
+    """When by `clock` the next deadline is; infinite where there is none. All processes of a machine have one clock."""
+    return min(_ends.get(), default=math.inf)
+
+
 def has_passed() -> bool:
     """Whether a deadline has passed."""
-    return clock() >= min(_ends.get(), default=math.inf)
-
-
-def left() -> float:
-    """Seconds until the next deadline, less than 0 after it; infinite where there is none. For work that is handed to another process."""
-    return min(_ends.get(), default=math.inf) - clock()
+    return clock() >= end()
 
 
 def check() -> None:

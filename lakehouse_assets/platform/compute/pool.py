@@ -72,7 +72,7 @@ class _Worker:
                 self.connection.send_bytes(name.encode())
                 self.connection.send_bytes(function)
                 self._knows = True
-            self.connection.send_bytes(str(deadline.left()).encode())
+            self.connection.send_bytes(str(deadline.end()).encode())
             self.connection.send_bytes(item)
 
     def answer(self) -> tuple[bytes, bytes] | None:

@@ -61,8 +61,10 @@ def packed(value: object, what: str) -> memoryview:
     try:
         _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     except Exception as error:
-        # A value that is asked for its state may do work, as reading rows: an error of that is raised as it is.
-        if not isinstance(error, pickle.PicklingError | CannotTravel | AttributeError | TypeError | RecursionError):
+        # A value that is asked for its state may do work, as reading rows: an error of that has a place in Python, and is raised as it is.
+        at = error.__traceback__
+        is_own = isinstance(error, pickle.PicklingError | CannotTravel | RecursionError) or at is None or at.tb_next is None
+        if not is_own:
             raise
         raise CannotTravel(f"{what} cannot be sent to another process: {error}. {_REMEDY}") from error
     return buffer.getbuffer()

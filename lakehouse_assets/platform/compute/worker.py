@@ -30,8 +30,8 @@ def serve() -> None:
         name = connection.recv_bytes().decode()
         work = _work(name, connection.recv_bytes())
         while True:
-            seconds = float(connection.recv_bytes())
-            for part in _answer(name, work, seconds, connection.recv_bytes()):
+            until = float(connection.recv_bytes())
+            for part in _answer(name, work, until, connection.recv_bytes()):
                 connection.send_bytes(part)
     except (EOFError, OSError):
         return  # nobody asks any more
@@ -50,17 +50,17 @@ def _refuse(error: Exception, _: object) -> NoReturn:
     raise error
 
 
-def _answer(name: str, work: Callable[[Any], Any], seconds: float, item: bytes) -> tuple[bytes, memoryview]:
+def _answer(name: str, work: Callable[[Any], Any], until: float, item: bytes) -> tuple[bytes, memoryview]:
     """The kind of the answer, and the answer.
 
     Args:
         name: Of the function.
         work: The function.
-        seconds: Until the deadline.
+        until: The deadline.
         item: As it was sent.
     """
     try:
-        with deadline.stopping_at(deadline.clock() + seconds):
+        with deadline.stopping_at(until):
             return RESULT, packed(work(unpacked(item, f"an item of {name}")), f"the result of {name}")
     except BaseException as error:  # noqa: BLE001 - it is raised where the work was asked for
         return ERROR, packed_error(error)

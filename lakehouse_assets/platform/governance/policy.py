@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,12 @@ def load_policy(
         pass  # no file yet, or one that something else wrote
     policy = policy_of(declarations())
     if not is_whole():
-        return Policy({**before, **policy.tables})
+        # What is personal may be so by a declaration that is missing: nothing is less personal than it was.
+        known = {
+            name: replace(one, personal=before[name].personal.together(one.personal)) if name in before else one
+            for name, one in policy.tables.items()
+        }
+        return Policy({**before, **known})
     _write(file, {"code": digest, "tables": {name: _as_json(described) for name, described in policy.tables.items()}})
     return policy
 

@@ -21,7 +21,7 @@ import polars as pl
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.storage import evolution, platform_tables
 from lakehouse_assets.platform.storage.commit import Commit
-from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
+from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -31,6 +31,8 @@ SCHEMA: Final = pl.Schema(
     {"key": pl.String(), "part": pl.String(), "about": pl.String(), "content": pl.Binary(), "cached_at": TIMESTAMP},
 )
 """The content is a frame as Arrow IPC."""
+_DAMAGED: Final = (TableDamaged, FileNotFoundError, ValueError, pl.exceptions.PanicException)
+"""Errors of what is stored, and not of the way to it: those of Arrow about a file are ValueErrors."""
 _DESCRIPTION: Final = "Results of monitors that can be worked out again at any time, as Arrow IPC."
 
 
@@ -53,25 +55,36 @@ def source_of(*packages: str) -> str:
 
 def read(lakehouse: Lakehouse, key: str) -> dict[str, pl.DataFrame] | None:
     """The frames under a key; None if there are none, or they cannot be read."""
-    table = lakehouse.table(TABLE)
     try:
-        if not table.exists():
-            return None
-        rows = table.now().to_pyarrow_table(columns=["part", "content"], filters=[("key", "=", key)]).to_pydict()
-        return {part: pl.read_ipc(BytesIO(content)) for part, content in zip(rows["part"], rows["content"], strict=True)} or None
-    except TROUBLE as error:  # another release of Polars wrote it, or a file is gone
+        rows = _rows(lakehouse, key)
+        return {part: pl.read_ipc(BytesIO(content)) for part, content in rows} or None
+    except _DAMAGED as error:
         _delete(lakehouse, error)
-        return None
+    except TROUBLE as error:  # the bucket is away, or another release of Polars wrote it
+        _LOGGER.warning("%s cannot be read: %s", TABLE, reason(error))
+    return None
 
 
-def delete_if_damaged(lakehouse: Lakehouse) -> None:
-    """Delete the table if it, or one of its files, cannot be read."""
+def _rows(lakehouse: Lakehouse, key: str) -> list[tuple[str, bytes]]:
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return []
+    rows = table.now().to_pyarrow_table(columns=["part", "content"], filters=[("key", "=", key)]).to_pydict()
+    return list(zip(rows["part"], rows["content"], strict=True))
+
+
+def delete_if_damaged(lakehouse: Lakehouse) -> bool:
+    """Delete the table if it, or one of its files, cannot be read because of what is stored; whether it was so."""
     table = lakehouse.table(TABLE)
     try:
         if table.exists():
             table.now().to_pyarrow_dataset().count_rows()
-    except TROUBLE as error:
+    except _DAMAGED as error:
         _delete(lakehouse, error)
+        return True
+    except TROUBLE as error:
+        _LOGGER.warning("%s cannot be read: %s", TABLE, reason(error))
+    return False
 
 
 def _delete(lakehouse: Lakehouse, why: BaseException) -> None:
@@ -98,16 +111,26 @@ def write(  # noqa: PLR0917 all that a row has
         now: The moment (UTC).
         commit: What the commit carries.
     """
-    table = lakehouse.table(TABLE)
-    delete_if_damaged(lakehouse)
-    try:
+    rows = pl.DataFrame([(key, part, about, _content(frame), now) for part, frame in frames.items()], schema=SCHEMA, orient="row")
+
+    def put() -> None:
+        table = lakehouse.table(TABLE)
         table.create(SCHEMA, ("about",), _DESCRIPTION)
-        rows = [(key, part, about, _content(frame), now) for part, frame in frames.items()]
-        table.replace(pl.DataFrame(rows, schema=SCHEMA, orient="row"), {"about": [about]}, commit)
-    except (CommitConflict, CursorMoved):  # another process was faster
-        return
-    except TROUBLE as error:  # no room, or the bucket is away
-        _LOGGER.warning("%s cannot be written: %s", TABLE, reason(error))
+        table.replace(rows, {"about": [about]}, commit)
+
+    why: BaseException
+    for _ in range(2):
+        try:
+            put()
+        except (CommitConflict, CursorMoved):  # another process was faster
+            return
+        except TROUBLE as error:  # no room, or the bucket is away
+            why = error
+            if not delete_if_damaged(lakehouse):
+                break
+        else:
+            return
+    _LOGGER.warning("%s cannot be written: %s", TABLE, reason(why))
 
 
 def _content(frame: pl.DataFrame) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.platform.compute.pool import MOST_TRIES, WorkerLost, cores
 from lakehouse_assets.platform.compute.processes import Processes
-from lakehouse_assets.platform.compute.travel import CannotTravel, RemoteTraceback
+from lakehouse_assets.platform.compute.travel import CannotTravel, RemoteTraceback, packed
 from lakehouse_assets.platform.declarations.modules import products_in
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets_tests.platform.compute import work
@@ -67,6 +67,18 @@ def test_what_workers_do_not_find_is_refused_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, gone.__name__, gone)
     with pytest.raises(CannotTravel, match=r"gone_tomorrow\.function cannot be loaded in another process: ModuleNotFoundError"):
         TWO.map(gone.function, [1, 2])
+
+
+class Reads:
+    """What reads rows when it is sent."""
+
+    def __getstate__(self):
+        raise TypeError("rows of another type")
+
+
+def test_an_error_of_what_is_read_to_be_sent_is_raised_as_it_was():
+    with pytest.raises(TypeError, match=r"^rows of another type$"):
+        packed(Reads(), "an item")
 
 
 def test_workers_find_the_products_of_a_folder(tmp_path, monkeypatch):

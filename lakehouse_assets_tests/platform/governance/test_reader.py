@@ -1,6 +1,7 @@
 """The reader: personal data is masked wherever rows are read, and each read leaves a line."""
 
 import contextlib
+import dataclasses
 import json
 import os
 from datetime import UTC, date, datetime
@@ -293,6 +294,24 @@ def test_a_policy_is_made_again_when_the_code_changes_and_only_then(tmp_path):
     code.write_text("2")
     load_policy(cache, [code], declarations)
     assert made == ["1", "2"]
+
+
+def test_nothing_is_less_personal_than_it_was_while_a_product_is_broken(tmp_path):
+    """What a recipe copied may be personal by a table of that product."""
+    code, cache = tmp_path / "code.py", tmp_path / "policy.json"
+    code.write_text("1")
+    load_policy(cache, [code], lambda: [people])
+    code.write_text("2")
+
+    class Plain(Contract):
+        id: int = column(key=True)
+        name: str
+        born: date = column(nullable=True)
+        town: str
+
+    plain = dataclasses.replace(people, contract=Plain)
+    assert load_policy(cache, [code], lambda: [plain], is_whole=lambda: False).of(SILVER).columns == {"name", "born"}
+    assert load_policy(cache, [code], lambda: [plain]).of(SILVER).columns == frozenset()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"code": 1}', "null"])
