@@ -116,7 +116,8 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
     A window that was judged again does not count twice, and one that is older than what is known only says that all is over, unless it is
     watched in another way since. An open alert is repeated after the cool-down of its rule, and at once where it became worse, or was
     declared with another severity or owner. It is resolved by as many good windows in a row as its
-    rule asks for, or at once where what was bad is gone or corrected, in whatever window.
+    rule asks for, or at once where what was bad is gone or corrected, in whatever window. What is told with something else counts as a
+    bad window, and neither opens an alert nor repeats one.
     """
     if not signal.is_known or (_is_older(signal, last) and not signal.is_over):
         return None
@@ -129,7 +130,7 @@ def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     is_other = signal.is_redeclared and (signal.severity, signal.owner) != (last.severity, last.owner)
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
     is_due = abs(signal.at - (last.notified_at or last.at)) >= signal.rule.cool_down  # also after a clock that stepped back
-    if is_other or is_worse or is_due:
+    if not signal.is_folded and (is_other or is_worse or is_due):
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
     return _silent(RELAPSED, last, signal, sequence) if last.event == RECOVERING else None
 
@@ -160,6 +161,8 @@ def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | No
     bad = 1 + (0 if waiting is None else waiting.bad_windows)
     if bad < signal.rule.consecutive:
         return _entry(PENDING, signal, sequence, bad=bad)
+    if signal.is_folded:
+        return None  # it waits for the first window that is a matter of its own
     return _entry(OPENED, signal, sequence, _new_id(signal, sequence), 1, signal.at, bad)
 
 

@@ -167,6 +167,58 @@ def test_what_opens_again_is_another_alert():
     assert first.alert_id != second.alert_id
 
 
+def told_with_another(signals: Sequence[Signal], folded: set[int]) -> list[Signal]:
+    return [replace(one, is_folded=bool(one.is_bad) and at in folded) for at, one in enumerate(signals)]
+
+
+@given(signals_of_several, st.sets(st.integers(0, 39)))
+def test_what_is_told_with_another_alert_opens_none_and_repeats_none(signals, folded):
+    given_signals = told_with_another(signals, folded)
+    states: dict[str, Entry] = {}
+    for one in given_signals:
+        made = advance(states, [one], 0)
+        assert not one.is_folded or {entry.event for entry in made} <= {"pending", "relapsed"}
+        states |= {entry.key: entry for entry in made}
+
+
+@given(st.lists(st.sampled_from(["good", "bad", "folded"]), max_size=20), st.integers(1, 4), st.integers(1, 4))
+def test_what_is_told_with_another_alert_counts_as_a_bad_window(windows, consecutive, resolve_after):
+    rule = AlertRule(consecutive=consecutive, resolve_after=resolve_after, cool_down=timedelta(days=999))
+    days = [BEGIN + timedelta(days=day) for day in range(len(windows))]
+    signals = [
+        signal(how != "good", rule=rule, window=day, is_folded=how == "folded")
+        for how, day in zip(windows, days, strict=True)
+        for _ in (0, 1)
+    ]
+    # By hand: it opens by a bad window of its own that so many bad ones in a row end with, and closes by so many good ones in a row.
+    expected, is_open = [], False
+    for at, how in enumerate(windows):
+        wanted = resolve_after if is_open else consecutive
+        last = windows[max(0, at + 1 - wanted) : at + 1]
+        is_run = len(last) == wanted and all((one == "good") == is_open for one in last)
+        if is_run and how != "folded":
+            is_open = not is_open
+            expected.append(("opened" if is_open else "resolved", days[at]))
+    assert [(entry.event, entry.window) for entry in run(signals) if entry.event in NOTIFIED] == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "windows", "said"),
+    [
+        (AlertRule(resolve_after=3), "bgfggg", ["opened", "recovering", "relapsed", "recovering", "recovering", "resolved"]),
+        (AlertRule(consecutive=2), "fb", ["pending", "opened"]),
+        (AlertRule(consecutive=2), "bfb", ["pending", "opened"]),
+        (AlertRule(consecutive=2), "fffg", ["pending", "cleared"]),
+        (AlertRule(), "ffb", ["opened"]),
+        (AlertRule(cool_down=timedelta(0)), "bfb", ["opened", "repeated"]),
+    ],
+)
+def test_what_is_told_with_another_alert_is_silent(rule, windows, said):
+    days = [BEGIN + timedelta(days=day) for day in range(len(windows))]
+    signals = [signal(how != "g", rule=rule, window=day, is_folded=how == "f") for how, day in zip(windows, days, strict=True)]
+    assert [entry.event for entry in run(signals)] == said
+
+
 def test_so_many_windows_in_a_row_have_to_be_bad():
     rule = AlertRule(consecutive=3)
     bad = [signal(True, day, rule=rule, window=BEGIN + timedelta(days=day)) for day in range(4)]
