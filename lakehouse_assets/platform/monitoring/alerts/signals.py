@@ -37,6 +37,7 @@ class Signal:
             severity and owner are others.
         is_folded: Whether people are told of it with the alert of something else that the same cause has made bad: its window counts, and
             by itself it tells nothing.
+        is_followed: Whether one that came with it says the contrary of a later window: it says how it was, and not how it is.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Signal:
     is_over: bool = False
     is_redeclared: bool = False
     is_folded: bool = False
+    is_followed: bool = False
 
     @property
     def is_known(self) -> bool:

@@ -188,6 +188,23 @@ def test_after_another_declaration_a_good_window_before_one_that_is_told_with_it
     assert {alert["key"] for alert in AlertLog(lakehouse).alerts(open_only=True)} == {name, f"{name}:country=GB"}
 
 
+def test_windows_that_are_judged_again_count_once_and_a_bad_one_that_good_ones_followed_is_not_told_again(lakehouse):
+    watched = watch(AlertRule(consecutive=3, resolve_after=3, cool_down=timedelta(0)))
+    listening = source(lakehouse, watched)
+
+    def events_of(hours: int, declared: int, **days: bool) -> list[str]:
+        say(lakehouse, watched, hours, *(verdict(good, int(day[1:])) for day, good in days.items()), declared=declared)
+        return [event for _, event in told(lakehouse, listening)]
+
+    assert events_of(0, 1, w2=True) == []
+    assert events_of(1, 1, w3=True, w4=False, w5=False) == ["pending", "pending"]
+    assert events_of(2, 3, w3=True, w4=False, w5=False) == ["cleared", "pending", "pending"]
+    assert events_of(3, 4, w4=False, w5=False, w6=False) == ["pending", "pending", "opened"]
+    assert events_of(4, 5, w6=False, w7=True, w8=True) == ["recovering", "recovering"]
+    assert events_of(5, 6, w6=False, w7=True, w8=True) == ["relapsed", "recovering", "recovering"]
+    assert events_of(6, 7, w7=True, w8=True, w9=True) == ["recovering", "recovering", "resolved"]
+
+
 def test_several_metrics_of_a_window_are_one_matter_and_late_windows_come_in_their_order(lakehouse):
     watched = watch(AlertRule(consecutive=2))
     listening = source(lakehouse, watched)

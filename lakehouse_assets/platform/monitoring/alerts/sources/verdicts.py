@@ -103,13 +103,7 @@ class Verdicts:
         for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
             if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
                 signals.append(self._signal(key, of, in_slices.get(_whole(of[0]))))
-        bad = {signal.key for signal in signals if signal.is_bad}
-        for signal in signals:
-            # After another declaration windows are judged again: good ones that a bad one followed resolve nothing.
-            if not signal.is_redeclared or signal.is_bad or signal.key not in bad:
-                yield signal
-            if signal.is_bad:
-                bad.discard(signal.key)
+        yield from _followed(signals)
         error = next((row for row in said if row["error"]), None)
         shown = error or said[0]
         yield Signal(
@@ -155,6 +149,16 @@ class Verdicts:
             is_redeclared=shown["sequence"] == shown["declaration"],
             is_folded=is_folded,
         )
+
+
+def _followed(signals: Sequence[Signal]) -> list[Signal]:
+    """Signals of one evaluation; after another declaration windows are judged again, and those that a later one contradicts are marked."""
+    later, marked = set[tuple[str, bool]](), list[Signal]()
+    for signal in reversed(signals):
+        marked.append(replace(signal, is_followed=signal.is_redeclared and (signal.key, not signal.is_bad) in later))
+        if signal.is_known:
+            later.add((signal.key, bool(signal.is_bad)))
+    return marked[::-1]
 
 
 def _whole(row: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
