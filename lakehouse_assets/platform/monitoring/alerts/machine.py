@@ -116,7 +116,11 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
     A window that was judged again does not count twice, and one that is older than what is known only says that all is over, unless it is
     watched in another way since. An open alert is repeated after the cool-down of its rule, and at once where it became worse, or was
     declared with another severity or owner. It is resolved by as many good windows in a row as its
-    rule asks for, or at once where what was bad is gone or corrected, in whatever window.
+    rule asks for, or at once where what was bad is gone or corrected, in whatever window. What is told with something else counts as a
+    bad window, and neither opens an alert nor repeats one.
+
+    After another declaration the last windows are judged again: what was counted before them does not count with them, and those that a
+    later one contradicts resolve nothing and are not told again.
     """
     if not signal.is_known or (_is_older(signal, last) and not signal.is_over):
         return None
@@ -125,17 +129,17 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
 
 def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     if not signal.is_bad:
-        return _while_good(last, signal, sequence)
+        return None if signal.is_followed else _while_good(last, signal, sequence)
     is_other = signal.is_redeclared and (signal.severity, signal.owner) != (last.severity, last.owner)
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
     is_due = abs(signal.at - (last.notified_at or last.at)) >= signal.rule.cool_down  # also after a clock that stepped back
-    if is_other or is_worse or is_due:
+    if not signal.is_folded and (is_other or is_worse or (is_due and not signal.is_followed)):
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
     return _silent(RELAPSED, last, signal, sequence) if last.event == RECOVERING else None
 
 
 def _while_good(last: Entry, signal: Signal, sequence: int) -> Entry | None:
-    before = last.good_windows if last.event == RECOVERING else 0
+    before = last.good_windows if last.event == RECOVERING and not _begins_anew(signal, last) else 0
     if before and signal.window is not None and signal.window == last.window and not signal.is_over:
         return None
     good, wanted = before + 1, signal.rule.resolve_after or 1
@@ -157,9 +161,15 @@ def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | No
         return None if waiting is None else _entry(CLEARED, signal, sequence)
     if waiting is not None and signal.window is not None and signal.window == waiting.window:
         return None
+    if waiting is not None and _begins_anew(signal, waiting):
+        if signal.rule.consecutive > (signal.rule.resolve_after or 1):
+            return None  # fewer windows are judged again than open an alert: what was counted goes on
+        waiting = None
     bad = 1 + (0 if waiting is None else waiting.bad_windows)
     if bad < signal.rule.consecutive:
         return _entry(PENDING, signal, sequence, bad=bad)
+    if signal.is_folded:
+        return None  # it waits for the first window that is a matter of its own
     return _entry(OPENED, signal, sequence, _new_id(signal, sequence), 1, signal.at, bad)
 
 
@@ -171,6 +181,11 @@ def _is_older(signal: Signal, last: Entry | None) -> bool:
     if last is None or last.window is None or signal.window is None or signal.is_redeclared:
         return False
     return signal.window < last.window <= signal.at + FIRST_ZONE
+
+
+def _begins_anew(signal: Signal, last: Entry) -> bool:
+    """Whether windows that were counted are judged again from an earlier one on."""
+    return signal.is_redeclared and signal.window is not None and last.window is not None and signal.window < last.window
 
 
 def _new_id(signal: Signal, sequence: int) -> str:

@@ -35,6 +35,9 @@ class Signal:
         is_over: Whether what was bad is gone or corrected, so that nothing more has to be waited for.
         is_redeclared: Whether it is the first that is known since it is watched as it is now: it may be of an earlier window, and
             severity and owner are others.
+        is_folded: Whether people are told of it with the alert of something else that the same cause has made bad: its window counts, and
+            by itself it tells nothing.
+        is_followed: Whether one that came with it says the contrary of a later window: it says how it was, and not how it is.
     """
 
     key: str
@@ -51,6 +54,8 @@ class Signal:
     run_id: str = ""
     is_over: bool = False
     is_redeclared: bool = False
+    is_folded: bool = False
+    is_followed: bool = False
 
     @property
     def is_known(self) -> bool:

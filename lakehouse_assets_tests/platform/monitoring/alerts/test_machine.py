@@ -167,6 +167,124 @@ def test_what_opens_again_is_another_alert():
     assert first.alert_id != second.alert_id
 
 
+def told_with_another(signals: Sequence[Signal], folded: set[int]) -> list[Signal]:
+    return [replace(one, is_folded=bool(one.is_bad) and at in folded) for at, one in enumerate(signals)]
+
+
+@given(signals_of_several, st.sets(st.integers(0, 39)))
+def test_what_is_told_with_another_alert_opens_none_and_repeats_none(signals, folded):
+    given_signals = told_with_another(signals, folded)
+    states: dict[str, Entry] = {}
+    for one in given_signals:
+        made = advance(states, [one], 0)
+        assert not one.is_folded or {entry.event for entry in made} <= {"pending", "relapsed"}
+        states |= {entry.key: entry for entry in made}
+
+
+@given(st.lists(st.sampled_from(["good", "bad", "folded"]), max_size=20), st.integers(1, 4), st.integers(1, 4))
+def test_what_is_told_with_another_alert_counts_as_a_bad_window(windows, consecutive, resolve_after):
+    rule = AlertRule(consecutive=consecutive, resolve_after=resolve_after, cool_down=timedelta(days=999))
+    days = [BEGIN + timedelta(days=day) for day in range(len(windows))]
+    signals = [
+        signal(how != "good", rule=rule, window=day, is_folded=how == "folded")
+        for how, day in zip(windows, days, strict=True)
+        for _ in (0, 1)
+    ]
+    # By hand: it opens by a bad window of its own that so many bad ones in a row end with, and closes by so many good ones in a row.
+    expected, is_open = [], False
+    for at, how in enumerate(windows):
+        wanted = resolve_after if is_open else consecutive
+        last = windows[max(0, at + 1 - wanted) : at + 1]
+        is_run = len(last) == wanted and all((one == "good") == is_open for one in last)
+        if is_run and how != "folded":
+            is_open = not is_open
+            expected.append(("opened" if is_open else "resolved", days[at]))
+    assert [(entry.event, entry.window) for entry in run(signals) if entry.event in NOTIFIED] == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "windows", "said"),
+    [
+        (AlertRule(resolve_after=3), "bgfggg", ["opened", "recovering", "relapsed", "recovering", "recovering", "resolved"]),
+        (AlertRule(consecutive=2), "fb", ["pending", "opened"]),
+        (AlertRule(consecutive=2), "bfb", ["pending", "opened"]),
+        (AlertRule(consecutive=2), "fffg", ["pending", "cleared"]),
+        (AlertRule(), "ffb", ["opened"]),
+        (AlertRule(cool_down=timedelta(0)), "bfb", ["opened", "repeated"]),
+    ],
+)
+def test_what_is_told_with_another_alert_is_silent(rule, windows, said):
+    days = [BEGIN + timedelta(days=day) for day in range(len(windows))]
+    signals = [signal(how != "g", rule=rule, window=day, is_folded=how == "f") for how, day in zip(windows, days, strict=True)]
+    assert [entry.event for entry in run(signals)] == said
+
+
+def of_windows(first: int, how: str, rule: AlertRule, hours: float = 0, **more: object) -> list[Signal]:
+    """What is said at once of windows one after the other: b(ad), g(ood), or nothing."""
+    said = [
+        signal(one == "b", hours, rule=rule, window=BEGIN + timedelta(days=first + at), **more) for at, one in enumerate(how) if one != "."
+    ]
+    if not more.get("is_redeclared"):
+        return said
+    return [
+        replace(one, is_followed=any(other.is_bad != one.is_bad for other in said[at + 1 :])) for at, one in enumerate(said)
+    ]  # as the source marks them
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "anew", "said"),
+    [
+        # Bad windows that were counted.
+        (AlertRule(consecutive=3, resolve_after=3), (3, "gbb"), [(3, "gbb")], []),
+        (AlertRule(consecutive=3, resolve_after=3), (3, "gbb"), [(4, "bb")], []),
+        (AlertRule(consecutive=3, resolve_after=3), (3, "gbb"), [(4, "bbb")], ["opened"]),
+        (AlertRule(consecutive=3, resolve_after=3), (5, "b"), [(5, "bb"), (5, "bbg")], []),
+        (AlertRule(consecutive=3, resolve_after=3), (4, "gb"), [(3, "bbb")], ["opened"]),
+        (AlertRule(consecutive=3, resolve_after=3), (4, "bb"), [(3, "bgb"), (6, "b")], []),
+        # Fewer windows are judged again than open an alert.
+        (AlertRule(consecutive=4, resolve_after=3), (3, "bb"), [(3, "bb"), (3, "bbb")], []),
+        (AlertRule(consecutive=4, resolve_after=3), (3, "bb"), [(3, "bbb"), (4, "bbb")], ["opened"]),
+        (AlertRule(consecutive=2), (4, "b"), [(4, "b")], []),
+        (AlertRule(consecutive=2), (4, "b"), [(4, "b"), (5, "b")], ["opened"]),
+        # Of an open alert.
+        (AlertRule(resolve_after=3), (4, "bgg"), [(4, "bgg")], ["opened"]),
+        (AlertRule(resolve_after=3), (4, "bgg"), [(4, "bgg"), (5, "ggg")], ["opened", "resolved"]),
+        (AlertRule(resolve_after=3), (4, "bgg"), [(4, ".gg")], ["opened"]),
+        (AlertRule(resolve_after=3), (4, "bgg"), [(4, "ggg")], ["opened", "resolved"]),
+        (AlertRule(resolve_after=3), (4, "bgg"), [(4, "bgb")], ["opened", "repeated"]),
+        (AlertRule(resolve_after=1), (4, "b"), [(3, "bgb")], ["opened", "repeated"]),
+    ],
+)
+def test_windows_that_are_judged_again_after_another_declaration_count_once(rule, before, anew, said):
+    signals = of_windows(*before, rule)
+    for number, of in enumerate(anew):
+        # So late that an open alert is told again.
+        signals += of_windows(*of, rule, 30 * (number + 1), is_redeclared=True)
+    assert [entry.event for entry in run(signals) if entry.event in NOTIFIED] == said
+    assert all(entry.bad_windows <= rule.consecutive for entry in run(signals))
+
+
+@given(st.text("bg", min_size=1, max_size=15), st.integers(1, 4), st.integers(1, 4))
+def test_a_monitor_that_is_declared_anew_again_and_again_opens_and_resolves_as_any_other(how, consecutive, resolve_after):
+    """As one against a table without versions: its baseline is another one after each commit."""
+    rule = AlertRule(consecutive=consecutive, resolve_after=resolve_after, cool_down=timedelta(days=999))
+    once = of_windows(0, how, rule)
+    again = []
+    for at in range(len(how)):
+        first = max(0, at + 1 - resolve_after)
+        for _ in range(2):  # also where nothing new came
+            again += of_windows(first, how[first : at + 1], rule, is_redeclared=True)
+    told, expected = ([(entry.event, entry.window) for entry in run(of) if entry.event in NOTIFIED] for of in (again, once))
+    assert told == expected
+
+
+@pytest.mark.parametrize("more", [{"severity": "warn"}, {"owner": "team:other"}])
+def test_another_severity_or_owner_is_told_also_by_a_bad_window_that_good_ones_follow(more):
+    rule = AlertRule(resolve_after=3)
+    signals = [*of_windows(4, "bgg", rule), *of_windows(4, "bgg", rule, 1, is_redeclared=True, **more)]
+    assert [entry.event for entry in run(signals)][-3:] == ["repeated", "recovering", "recovering"]
+
+
 def test_so_many_windows_in_a_row_have_to_be_bad():
     rule = AlertRule(consecutive=3)
     bad = [signal(True, day, rule=rule, window=BEGIN + timedelta(days=day)) for day in range(4)]

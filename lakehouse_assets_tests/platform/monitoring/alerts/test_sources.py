@@ -98,8 +98,8 @@ def watch(rule: AlertRule | None = None):
     return monitor("sales.monitors.fresh", of=TABLE, kind=Freshness("day", timedelta(days=1)), severity="error", alert=rule)
 
 
-def say(lakehouse, watched, hours: float, *said: Verdict) -> None:
-    judgements.add(lakehouse, [judgements.Judgement(watched, "id", 1, NOW + timedelta(hours=hours), "run", said)])
+def say(lakehouse, watched, hours: float, *said: Verdict, declared: int | None = None) -> None:
+    judgements.add(lakehouse, [judgements.Judgement(watched, "id", 1, NOW + timedelta(hours=hours), "run", said, declared=declared)])
 
 
 def verdict(passed: bool | None, day: int = 0, **more) -> Verdict:
@@ -147,6 +147,62 @@ def test_slices_that_are_bad_with_their_column_are_told_in_its_alert(lakehouse, 
     newest = max(AlertLog(lakehouse).alerts(), key=lambda one: one["sequence"])
     assert newest["text"].endswith("Also in slices country=C0, country=C1, country=C2, country=C3, country=C4 and 3 more.")
     assert both(4, True, True) == [(name, "resolved"), (f"{name}:country=C0", "resolved")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "windows", "said"),
+    [
+        # Whether the column is good, and the slice.
+        (
+            AlertRule(resolve_after=3),
+            [(True, False), (True, True), (False, False), (True, True), (True, True), (True, True)],
+            ["opened", "recovering", "relapsed", "recovering", "recovering", "resolved"],
+        ),
+        (AlertRule(consecutive=2), [(False, False), (True, False), (True, True)], ["pending", "opened", "resolved"]),
+        (AlertRule(consecutive=2), [(True, False), (False, False), (True, True)], ["pending", "cleared"]),
+        (AlertRule(), [(False, False), (True, True)], []),
+    ],
+)
+def test_windows_of_a_slice_that_are_told_with_its_column_count_in_its_own_alert(lakehouse, rule, windows, said):
+    watched = watch(rule)
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, -1, verdict(True, -1))
+    found = told(lakehouse, listening)
+    for day, (column, of_slice) in enumerate(windows):
+        in_slice = verdict(of_slice, day, column_name="amount", slice_key="country", slice_value="GB")
+        say(lakehouse, watched, day, verdict(column, day, column_name="amount"), in_slice)
+        found += told(lakehouse, listening)
+    assert [event for key, event in found if key.endswith(":country=GB")] == said
+
+
+def test_after_another_declaration_a_good_window_before_one_that_is_told_with_its_column_resolves_nothing(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    of_slice = {"column_name": "amount", "slice_key": "country", "slice_value": "GB"}
+    say(lakehouse, watched, 0, verdict(False, 1, **of_slice), declared=1)
+    told(lakehouse, listening)
+    anew = [verdict(True, 0, **of_slice), verdict(False, 1, **of_slice), verdict(False, 1, column_name="amount")]
+    say(lakehouse, watched, 1, *anew, declared=2)
+    name = "monitor:sales.monitors.fresh:amount"
+    assert told(lakehouse, listening) == [(name, "opened")]
+    assert {alert["key"] for alert in AlertLog(lakehouse).alerts(open_only=True)} == {name, f"{name}:country=GB"}
+
+
+def test_windows_that_are_judged_again_count_once_and_a_bad_one_that_good_ones_followed_is_not_told_again(lakehouse):
+    watched = watch(AlertRule(consecutive=3, resolve_after=3, cool_down=timedelta(0)))
+    listening = source(lakehouse, watched)
+
+    def events_of(hours: int, declared: int, **days: bool) -> list[str]:
+        say(lakehouse, watched, hours, *(verdict(good, int(day[1:])) for day, good in days.items()), declared=declared)
+        return [event for _, event in told(lakehouse, listening)]
+
+    assert events_of(0, 1, w2=True) == []
+    assert events_of(1, 1, w3=True, w4=False, w5=False) == ["pending", "pending"]
+    assert events_of(2, 3, w3=True, w4=False, w5=False) == ["cleared", "pending", "pending"]
+    assert events_of(3, 4, w4=False, w5=False, w6=False) == ["pending", "pending", "opened"]
+    assert events_of(4, 5, w6=False, w7=True, w8=True) == ["recovering", "recovering"]
+    assert events_of(5, 6, w6=False, w7=True, w8=True) == ["relapsed", "recovering", "recovering"]
+    assert events_of(6, 7, w7=True, w8=True, w9=True) == ["recovering", "recovering", "resolved"]
 
 
 def test_several_metrics_of_a_window_are_one_matter_and_late_windows_come_in_their_order(lakehouse):

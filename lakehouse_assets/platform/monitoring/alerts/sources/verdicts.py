@@ -82,8 +82,9 @@ class Verdicts:
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
 
-        Slices that are bad where the column is so in the same window are told with it, and give none: one cause is one alert. And
-        one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their commits.
+        Slices that are bad where the column is so in the same window are told with it, as one cause is one alert: their signals only
+        count. And one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their
+        commits.
         """
         ordered = verdicts.complete(rows.lazy()).with_columns(_ahead=verdicts.is_ahead()).collect()
         evaluations: dict[tuple[int, str, datetime], list[dict[str, Any]]] = {}
@@ -100,18 +101,9 @@ class Verdicts:
         in_slices = _in_slices(said)
         signals = []
         for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
-            slices = in_slices.get(_whole(of[0]))
-            if of[0]["slice_key"] and slices is not None and _is_bad(of):
-                continue  # it is told with the whole, which the same cause has made bad
             if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
-                signals.append(self._signal(key, of, slices or []))
-        bad = {signal.key for signal in signals if signal.is_bad}
-        for signal in signals:
-            # After another declaration windows are judged again: good ones that a bad one followed resolve nothing.
-            if not signal.is_redeclared or signal.is_bad or signal.key not in bad:
-                yield signal
-            if signal.is_bad:
-                bad.discard(signal.key)
+                signals.append(self._signal(key, of, in_slices.get(_whole(of[0]))))
+        yield from _followed(signals)
         error = next((row for row in said if row["error"]), None)
         shown = error or said[0]
         yield Signal(
@@ -125,12 +117,20 @@ class Verdicts:
             run_id=shown["run_id"] or "",
         )
 
-    def _signal(self, key: str, said: list[dict[str, Any]], slices: list[str]) -> Signal:
+    def _signal(self, key: str, said: list[dict[str, Any]], slices: list[str] | None) -> Signal:
+        """The signal of one matter.
+
+        Args:
+            key: Its name.
+            said: Its verdicts.
+            slices: The slices that are bad too, where the column is bad as a whole in the window; None: it is not.
+        """
         bad = [row for row in said if row["passed"] is False]
         known = bad or [row for row in said if row["passed"] is not None]
         shown = (known or said)[0]
         more = f" ({counted(len(bad) - 1, 'other metric')} too)" if len(bad) > 1 else ""
-        if bad and slices:
+        is_folded = bool(bad) and bool(shown["slice_key"]) and slices is not None
+        if bad and slices and not is_folded:
             more += f" Also {'in the slice' if len(slices) == 1 else 'in slices'} {listed(slices, _SLICES)}."
         return Signal(
             key=key,
@@ -147,16 +147,23 @@ class Verdicts:
             run_id=shown["run_id"] or "",
             is_over=bool(known) and not bad and any(OVER in json.loads(row["numbers"] or "{}") for row in known),
             is_redeclared=shown["sequence"] == shown["declaration"],
+            is_folded=is_folded,
         )
+
+
+def _followed(signals: Sequence[Signal]) -> list[Signal]:
+    """Signals of one evaluation; after another declaration windows are judged again, and those that a later one contradicts are marked."""
+    later, marked = set[tuple[str, bool]](), list[Signal]()
+    for signal in reversed(signals):
+        marked.append(replace(signal, is_followed=signal.is_redeclared and (signal.key, not signal.is_bad) in later))
+        if signal.is_known:
+            later.add((signal.key, bool(signal.is_bad)))
+    return marked[::-1]
 
 
 def _whole(row: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
     """The window and column of a verdict, without its slice."""
     return row["window_start"], row["column_name"]
-
-
-def _is_bad(said: list[dict[str, Any]]) -> bool:
-    return any(row["passed"] is False for row in said)
 
 
 def _in_slices(said: list[dict[str, Any]]) -> dict[tuple[datetime | None, str | None], list[str]]:
