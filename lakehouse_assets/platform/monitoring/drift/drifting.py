@@ -14,7 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, newest, of_monitor
+from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, is_of, newest, of_monitor
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT
@@ -115,8 +115,8 @@ def together_drifts(lakehouse: Lakehouse, monitor: str, recent: Recent, state: S
         state: Of the columns.
     """
     starts = state.windows.filter(pl.col("slice_key").is_null())[WINDOW_START].unique().sort(descending=True, nulls_last=True)
-    last = starts.head(recent.windows).cast(TIMESTAMP)
-    rows = of_monitor(lakehouse, monitor, 0).filter(_IS_TABLE, pl.col(WINDOW_START).is_in(last.implode(), nulls_equal=True))
+    last = starts.head(recent.windows)
+    rows = of_monitor(lakehouse, monitor, 0).filter(_IS_TABLE, is_of(last))
     if recent.every is not None:
         rows = rows.filter(granularity=recent.every)
     found = rows.select(WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "thresholds").collect()
@@ -134,7 +134,7 @@ def drift_still(lakehouse: Lakehouse, monitor: str, every: str | None, since: Dr
         since: What drifted, each with its window; all columns together too.
     """
     starts = pl.Series(list({*since.values()}), dtype=TIMESTAMP)
-    rows = of_monitor(lakehouse, monitor).filter(pl.col(WINDOW_START).is_in(starts.implode(), nulls_equal=True))
+    rows = of_monitor(lakehouse, monitor).filter(is_of(starts))
     if every is not None:
         rows = rows.filter(granularity=every)
     found = newest(rows.select(*_NAMES, "thresholds").collect())
