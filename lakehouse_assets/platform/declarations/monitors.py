@@ -83,7 +83,7 @@ class Watched:
             own adds how far it read, so that nothing of it is said twice or never.
         declared_as: `declared` of the last judgement; None: there was none.
         made_of: What the judgement depends on besides the declaration, as a baseline. A kind that adds it says itself what is over
-            after another declaration; of all others, what they do not speak of any more is over then.
+            after another declaration; of all others, what they do not watch any more is over then.
     """
 
     monitor: "Monitor"
@@ -171,6 +171,18 @@ class MonitorKind(ABC):
 
         Whatever it raises becomes a verdict that says that the monitor was not evaluated: it never fails a table.
         """
+
+    def watches(self, slice_key: str | None, column: str | None) -> bool:
+        """Whether it judges slices of a column, and a column by itself. Most judge the whole table alone.
+
+        What it does not watch, and failed by an earlier declaration, is over; of what it does, it need not speak each time. A kind that
+        adds to `Watched.made_of` is not asked.
+
+        Args:
+            slice_key: The column whose values are the slices; None: all rows.
+            column: The column that is judged; None: the rows.
+        """
+        return slice_key is None and column is None
 
     def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:  # noqa: ARG002 most do not know
         """Where failed verdicts come from, the likeliest first; none if that is not known.

@@ -170,10 +170,14 @@ class Evaluation:
 
 
 def _not_watched(watched: Watched, said: Iterable[Verdict]) -> list[Verdict]:
-    """After another declaration, of what failed by an earlier one and is not spoken of any more: that it is over."""
+    """After another declaration, of what failed by an earlier one and is not watched any more: that it is over.
+
+    A slice that is watched and has no rows now is not spoken of either: what was said of it last holds.
+    """
     if not watched.is_redeclared or watched.made_of:
         return []
-    failed = verdicts.not_over(watched.lakehouse, watched.monitor.name)
+    failed, kind = verdicts.not_over(watched.lakehouse, watched.monitor.name), watched.monitor.kind
+    unspoken = failed.keys() - {verdicts.matter_of(one) for one in said}
     return [
         Verdict(
             passed=True,
@@ -183,7 +187,8 @@ def _not_watched(watched: Watched, said: Iterable[Verdict]) -> list[Verdict]:
             slice_value=value,
             column_name=column or "",
         )
-        for key, value, column in sorted(failed.keys() - {verdicts.matter_of(one) for one in said}, key=repr)
+        for key, value, column in sorted(unspoken, key=repr)
+        if not kind.watches(key, column)
     ]
 
 

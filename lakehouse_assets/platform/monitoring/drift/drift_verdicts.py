@@ -13,7 +13,7 @@ from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watch
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drifting, together_drifts
+from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drift_still, drifting, together_drifts
 from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Profiled, failing, of_windows, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
@@ -22,6 +22,7 @@ from lakehouse_assets.platform.monitoring.verdicts import Matter
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets.platform.wording import counted, listed, printable
 
@@ -88,9 +89,19 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
             still.add(TOGETHER)
         else:
             told = _well_together(told)
-    told += _ended(said.keys() - still, told, profiled, is_redeclared=is_redeclared)
+    spoken = {verdicts.matter_of(one) for one in told if one.passed is False or OVER in one.numbers}
+    silent = said.keys() - still - spoken
+    if silent and not is_redeclared:
+        silent -= _unknown(lakehouse, profiled, {matter: start for matter, start in {**said, **state.before}.items() if matter in silent})
+    told += _ended(silent, profiled, is_redeclared=is_redeclared)
     told += [Verdict(passed=None, text=text) for text in left_out]
     return told if told or not is_redeclared else [Verdict(passed=None, text=_no_window(every))]
+
+
+def _unknown(lakehouse: Lakehouse, profiled: Profiled, since: Mapping[Matter, datetime | None]) -> set[Matter]:
+    """Of what failed and is in no state, that of which nothing is known since: no row, or fewer in its window than the rule asks for."""
+    there = drift_still(lakehouse, profiled.monitor, profiled.groups.every, since)
+    return {matter for matter in there if matter[2] is None or matter[2] in profiled.watched.schema}
 
 
 def _no_window(every: str | None) -> str:
@@ -107,18 +118,16 @@ def _well_together(told: list[Verdict]) -> list[Verdict]:
     return [*told[:newest], over, *told[newest + 1 :]]
 
 
-def _ended(matters: Iterable[Matter], told: Iterable[Verdict], profiled: Profiled, *, is_redeclared: bool) -> list[Verdict]:
+def _ended(matters: Iterable[Matter], profiled: Profiled, *, is_redeclared: bool) -> list[Verdict]:
     """What failed and does not any more, of which no window says so: its rows went, or it is not declared any more.
 
     Args:
         matters: What failed, was not said to be over, and does not drift now.
-        told: What is said of windows.
         profiled: What is watched.
         is_redeclared: Whether the monitor was declared differently before.
     """
-    spoken = {verdicts.matter_of(one) for one in told if one.passed is False or OVER in one.numbers}
     columns, slices, found = profiled.watched.schema, profiled.groups.slices, list[Verdict]()
-    for key, value, column in sorted(set(matters) - spoken, key=repr):
+    for key, value, column in sorted(matters, key=repr):
         what = column or "the table"
         if key is not None and key not in slices:
             text = f"{what} is not watched any more: the monitor has no slices by {key} now."

@@ -14,7 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, newest, of_monitor
+from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, is_of, newest, of_monitor
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT
@@ -39,6 +39,10 @@ _NAMES: Final = (
     "rows",
 )
 _CODE: Final = (__name__, "lakehouse_assets.platform.monitoring.drift.profile_tables")
+_IS_SAID: Final = pl.col("data_type").is_not_null() & (pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
+"""Of rows, whether they are about a column by itself: one that came or went did so in every slice."""
+_IS_TABLE: Final = (pl.col("column_name") == TABLE) & pl.col("slice_key").is_null()
+_TOGETHER: Final = pl.col("thresholds").list.eval(pl.element().filter(pl.element().struct.field("metric") == DOMAIN)).list.first()
 Drifting = Mapping[Matter, datetime | None]
 """Columns of slices that drift, each with the start of the last such window."""
 
@@ -111,17 +115,33 @@ def together_drifts(lakehouse: Lakehouse, monitor: str, recent: Recent, state: S
         state: Of the columns.
     """
     starts = state.windows.filter(pl.col("slice_key").is_null())[WINDOW_START].unique().sort(descending=True, nulls_last=True)
-    last = starts.head(recent.windows).cast(TIMESTAMP)
-    rows = of_monitor(lakehouse, monitor, 0).filter(
-        pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col(WINDOW_START).is_in(last.implode(), nulls_equal=True)
-    )
+    last = starts.head(recent.windows)
+    rows = of_monitor(lakehouse, monitor, 0).filter(_IS_TABLE, is_of(last))
     if recent.every is not None:
         rows = rows.filter(granularity=recent.every)
     found = rows.select(WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "thresholds").collect()
-    test = pl.col("thresholds").list.eval(pl.element().filter(pl.element().struct.field("metric") == DOMAIN)).list.first()
-    exceeded = test.struct.field("exceeded")
-    is_well = pl.coalesce(~exceeded, ~pl.col("drifted")).fill_null(value=False)
+    is_well = pl.coalesce(~_TOGETHER.struct.field("exceeded"), ~pl.col("drifted")).fill_null(value=False)
     return not newest(found).filter(drift_type=BASELINE).select(is_well.all()).item()
+
+
+def drift_still(lakehouse: Lakehouse, monitor: str, every: str | None, since: Drifting) -> set[Matter]:
+    """Of what drifted in some windows, what does so by the newest comparison of them.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        every: The length of the windows; None: any.
+        since: What drifted, each with its window; all columns together too.
+    """
+    starts = pl.Series(list({*since.values()}), dtype=TIMESTAMP)
+    rows = of_monitor(lakehouse, monitor).filter(is_of(starts))
+    if every is not None:
+        rows = rows.filter(granularity=every)
+    found = newest(rows.select(*_NAMES, "thresholds").collect())
+    columns = failing(found.filter(_IS_SAID)).filter("drifted")
+    together = found.filter(_IS_TABLE, _TOGETHER.struct.field("exceeded"), drift_type=BASELINE).with_columns(column_name=None)
+    there = pl.concat([one.select(*_MATTER, WINDOW_START) for one in (columns, together)], how="vertical_relaxed")
+    return {matter for *of, start in there.iter_rows() if (matter := (of[0], of[1], of[2])) in since and since[matter] == start}
 
 
 States = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
@@ -152,8 +172,9 @@ def _went_on(state: pl.DataFrame, later: pl.DataFrame, recent: Recent = _NEWEST)
     None if a window that a state is of was compared again and has nothing of it any more: then an older one counts, which nobody knows.
     """
     found = newest(later)
-    is_said = pl.col("data_type").is_not_null() & (pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
-    counting = failing(found.filter(is_said)).drop_nulls("drifted").filter(pl.col("rows").fill_null(recent.least_rows) >= recent.least_rows)
+    counting = (
+        failing(found.filter(_IS_SAID)).drop_nulls("drifted").filter(pl.col("rows").fill_null(recent.least_rows) >= recent.least_rows)
+    )
     tested = counting.group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
     again = state.join(found.select(WINDOW_START).unique(), on=WINDOW_START, how="semi", nulls_equal=True)
     if again.join(tested, on=[*_MATTER, WINDOW_START], how="anti", nulls_equal=True).height:

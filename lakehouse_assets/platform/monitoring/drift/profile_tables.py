@@ -221,6 +221,14 @@ def of_windows(lakehouse: Lakehouse, monitor: str, every: str | None, windows: p
     return newest(rows.filter(pl.col(WINDOW_START).is_in(wanted.implode(), nulls_equal=True)).collect())
 
 
+def is_of(windows: pl.Series) -> pl.Expr:
+    """Of rows of either table, whether they are about some windows; files that have only earlier ones are not read."""
+    wanted = windows.cast(TIMESTAMP)
+    is_one = pl.col(WINDOW_START).is_in(wanted.unique().implode(), nulls_equal=True)
+    # By a list of values no file is left out, by a bound files are.
+    return is_one if wanted.has_nulls() or wanted.is_empty() else (pl.col(WINDOW_START) >= wanted.min()) & is_one
+
+
 def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The newest profile and the newest drift of each window of a monitor that has rows."""
     schemas = {platform_tables.PROFILES: PROFILES_SCHEMA, platform_tables.DRIFT: DRIFTS_SCHEMA}

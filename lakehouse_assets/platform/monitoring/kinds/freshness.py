@@ -48,3 +48,7 @@ class Freshness(MonitorKind):
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
         return [freshness(FreshBy(self.column, self.within), watched.lakehouse.table(watched.monitor.of), watched.now)]
+
+    def watches(self, slice_key: str | None, column: str | None) -> bool:
+        """See `MonitorKind.watches`."""
+        return slice_key is None and column == self.column

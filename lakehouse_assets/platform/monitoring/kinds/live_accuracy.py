@@ -117,6 +117,10 @@ class LiveAccuracy(MonitorKind):
         AccuracyStep(predicted, question, watched.now, _SEED).run()
         return _Judging(self, predicted, question, watched).verdicts()
 
+    def watches(self, slice_key: str | None, column: str | None) -> bool:
+        """See `MonitorKind.watches`."""
+        return column is None and (slice_key is None or slice_key in self.slices)
+
     def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
         """See `MonitorKind.why`."""
         return LessAccurate.of(watched, bad).causes()

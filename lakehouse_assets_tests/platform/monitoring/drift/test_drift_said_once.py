@@ -192,6 +192,25 @@ def test_a_bad_day_that_is_corrected_or_deleted_after_good_ones_is_over_at_once(
     assert verdicts.not_over(lake, WATCHED.name) == {}
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_small_slice_that_failed_and_has_no_rows_since_is_gone_only_where_they_are(tmp_path, is_deleted):
+    """A window with fewer rows than the rule asks for is no state: that nothing is known since does not say that its rows went."""
+    lake, watched = Lakehouse(str(tmp_path)), replace(WATCHED, kind=replace(WATCHED.kind, slices=("kind",)), alert=AlertRule(least_rows=50))
+    table, matter = orders(lake), ("kind", "0", "amount")
+    evaluation(lake, START).run([watched])
+    of_slice, bad = pl.col("kind") == "0", pl.col("amount") * 1_000
+    table.append(rows([1]).with_columns(pl.when(of_slice).then(bad).otherwise("amount").alias("amount")))
+    evaluation(lake, START + 2 * DAY).run([watched])
+    assert matter in verdicts.not_over(lake, watched.name)
+    table.append(rows([2]).filter(~of_slice))
+    if is_deleted:
+        table.replace(rows([1]).filter(~of_slice), {"day": [(START + DAY).date()]})
+    evaluation(lake, START + 3 * DAY).run([watched])
+    assert (matter in verdicts.not_over(lake, watched.name)) is not is_deleted
+    texts = {text for _, column, value, passed, text in said(lake) if (column, value, passed) == ("amount", "0", True)}
+    assert texts == ({"The rows in which amount drifted are gone."} if is_deleted else set())
+
+
 @pytest.mark.parametrize(("rule", "good_before"), [(AlertRule(resolve_after=1), 1), (AlertRule(resolve_after=3, least_rows=10_000), 0)])
 def test_an_alert_of_another_rule_is_over_by_the_one_that_holds(tmp_path, rule, good_before):
     lake = Lakehouse(str(tmp_path))

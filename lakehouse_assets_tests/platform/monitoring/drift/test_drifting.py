@@ -78,3 +78,18 @@ def test_of_a_long_log_the_newest_rows_are_read(tmp_path):
     old = {("till", "a", "amount"): START + 3 * DAY}
     assert dict(state.before) == old | {(None, None, "amount"): START + (days - 2) * DAY}
     assert dict(state.now) == old
+
+
+def test_what_drifts_together_or_still_is_read_from_its_windows_on(tmp_path):
+    """What is read is told by files that are taken away: who needs them fails."""
+    lake = Lakehouse(str(tmp_path))
+    log = lake.table(platform_tables.DRIFT)
+    log.create(DRIFTS_SCHEMA, ("date",))
+    for day in range(3):
+        log.append(rows(day + 1, {day: {("amount", None): (True, False)}}))
+    state = drifting.drifting(lake, MONITOR, 3, LATER)
+    for file in sorted(Path(log.uri).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)[:2]:
+        file.unlink()
+    assert drifting.together_drifts(lake, MONITOR, Recent(), state), "it is not known that they do not"
+    amount = (None, None, "amount")
+    assert drifting.drift_still(lake, MONITOR, None, {amount: START + 2 * DAY, (None, None, "till"): START + 2 * DAY}) == {amount}

@@ -252,6 +252,26 @@ def test_a_slice_that_is_not_there_any_more_does_not_fail_for_ever(shop):
     assert found["FR"]["text"] == "Not evaluated: of the week from 2024-01-08 where country=FR, there is no prediction."
 
 
+def test_a_slice_without_predictions_is_watched_also_after_the_declaration_changed(shop):
+    rows, is_bad = made(21, 60, seed=6), (pl.col("country") == "FR") & (pl.col("at") < START + 7 * DAY)
+    rows = rows.with_columns(probability=pl.when(is_bad).then(1 - pl.col("probability")).otherwise("probability"))
+    watched_for(shop, rows.filter((pl.col("country") != "FR") | (pl.col("at") < START + 14 * DAY)))
+    kind = LiveAccuracy(metric=LogLoss(), floor=0.6, slices=("country",))
+    first = monitor("fraud.monitors.accuracy", of=scored, kind=kind)
+
+    def after(weeks: int, watched=first) -> list[tuple]:
+        """What is said of the slice."""
+        catalog, now = Catalog((*CATALOG.declarations, watched), CATALOG.external), START + 7 * weeks * DAY + SETTLED
+        version = shop.lakehouse.table(VERDICTS).version() if weeks > 1 else -1
+        Evaluation(shop.lakehouse, catalog, lambda: pytest.fail("MLflow is not asked"), now, "test", pytest.fail).run([watched])
+        said = verdicts.scan(shop.lakehouse, version).filter(slice_value="FR")
+        return said.select("passed", pl.col("text").str.contains("not watched")).collect().rows()
+
+    assert [after(weeks) for weeks in (1, 2, 3)] == [[(False, False)], [(True, False)], []]
+    assert after(3, replace(first, owner="team:other")) == [], "it is watched, and was well"
+    assert after(3, replace(first, kind=replace(kind, slices=()))) == [(True, True)]
+
+
 @pytest.mark.parametrize("against", [{"floor": 0.99}, {"against": "baseline"}])
 def test_a_model_that_is_worse_than_it_has_to_be_fails_with_the_numbers(shop, against):
     rows = made(14, 60, seed=2)
