@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import uuid4
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.ingestion.feed import is_seen
 from lakehouse_assets.platform.ingestion.zone import LandedFile, Listing, NotLanded, listed, name_is_taken
 from lakehouse_assets.platform.storage.bucket import error_text, open_store, split_address
@@ -187,7 +188,7 @@ class BucketZone:
             self._store.put(lock, b"", mode="create")
         except AlreadyExistsError:
             with suppress(FileNotFoundError):
-                if datetime.now(UTC) - self._store.head(lock)["last_modified"] > _LOCKED_FOR:
+                if clock.now() - self._store.head(lock)["last_modified"] > _LOCKED_FOR:
                     self._store.delete(lock)
             raise BlockingIOError(
                 errno.EAGAIN, "another process lands a file under this name, or died while it did: try again later", target

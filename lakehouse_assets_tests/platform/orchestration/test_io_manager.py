@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager, TableIOManager
 from lakehouse_assets.platform.storage.errors import NoSuchTable, ScopeError, StorageError, TypeNotStorable
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.s3 import KEY, SECRET
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-15")
@@ -357,10 +358,10 @@ def test_settings_are_those_of_dagster_deltalake(tmp_path, monkeypatch, s3):
     dg.materialize([returning(days(1))], resources={"io_manager": manager})
     assert rows(Lakehouse(str(tmp_path))) == days(1).rows()
 
-    monkeypatch.setenv("KEY", "secret")
+    monkeypatch.setenv("KEY", SECRET)
     bucket = LakehouseIOManager(
         root_uri="s3://lake/tables",
-        storage_options=S3Config(access_key_id="id", secret_access_key=dg.EnvVar("KEY"), endpoint=s3.endpoint),
+        storage_options=S3Config(access_key_id=KEY, secret_access_key=dg.EnvVar("KEY"), endpoint=s3.endpoint),
         client_options=ClientConfig(allow_http=True),
     )
 
@@ -368,8 +369,8 @@ def test_settings_are_those_of_dagster_deltalake(tmp_path, monkeypatch, s3):
     def options(tables: dg.ResourceParam[TableIOManager]) -> None:
         assert tables.lakehouse.table("a.b.c").uri == "s3://lake/tables/a/b/c"
         assert tables.lakehouse.storage_options == {
-            "access_key_id": "id",
-            "secret_access_key": "secret",
+            "access_key_id": KEY,
+            "secret_access_key": SECRET,
             "endpoint": s3.endpoint,
             "imdsv1_fallback": "False",
             "allow_http": "True",

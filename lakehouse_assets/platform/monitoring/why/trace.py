@@ -233,8 +233,9 @@ class Trace:
         def of(side: pl.LazyFrame) -> pl.LazyFrame:
             wanted = side.select(keys).unique().collect(engine="streaming")
             first = keys[0]
-            bounds = wanted.select(pl.col(first).min().alias("low"), pl.col(first).max().alias("high"))
-            near = rows.filter(pl.col(first) >= bounds["low"][0], pl.col(first) <= bounds["high"][0])  # statistics of files leave most out
+            low, high = wanted.select(pl.col(first).min().alias("low"), pl.col(first).max().alias("high")).row(0)
+            # Statistics of files leave most out.
+            near = rows.filter(pl.col(first).is_null() if low is None else pl.col(first).is_between(low, high))
             return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True, maintain_order="left")
 
         return Sides(of(below.before), of(below.after))
