@@ -48,6 +48,13 @@ class Shop:
         root = Root(self.settings)
         return ModelStep(replace(fraud, gate=Gate(mode="off", leakage=None)), root.lakehouse, root.registry(), 1, "test").run(retrain=True)
 
+    @cached_property
+    def goes_on(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The scores of the first orders, and the truth about those of the month after, which are scored too."""
+        assert self.trained.champion == 1
+        run_products(self.settings, [scored_orders.name])
+        return self.rows(scored_orders.name), self.open(LATER, 30)
+
     def rows(self, table: str) -> pl.DataFrame:
         return tables_of(self.settings).table(table).scan().collect()
 
@@ -97,11 +104,8 @@ def test_labels_are_the_truth_once_they_are_settled(shop):
 
 def test_new_orders_are_scored_with_their_reasons_and_old_ones_stay(shop):
     made, truth = shop
-    assert made.trained.champion == 1
-    run_products(made.settings, [scored_orders.name])
-    before = made.rows(scored_orders.name)
+    before, later = made.goes_on
     assert before.height == truth.height
-    later = made.open(LATER, 30)
     after = made.rows(scored_orders.name)
     assert after.height == truth.height + later.height
     old = after.filter(pl.col("paid_at") < datetime(LATER.year, LATER.month, LATER.day, tzinfo=UTC))
@@ -114,8 +118,7 @@ def test_new_orders_are_scored_with_their_reasons_and_old_ones_stay(shop):
 
 def test_scores_are_judged_as_chargebacks_come(shop):
     made, truth = shop
-    assert made.trained.champion == 1
-    run_products(made.settings, [scored_orders.name])
+    assert made.goes_on
     root, catalog = Root(made.settings), load(products).catalog
     now = datetime(LATER.year, LATER.month, LATER.day, tzinfo=UTC)
     said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, now, "test", root.registry))
@@ -142,7 +145,7 @@ def test_scores_are_judged_as_chargebacks_come(shop):
 
 def test_drift_of_what_matters_asks_for_a_training_and_never_without_end(shop):
     made, _ = shop
-    assert made.trained.champion == 1
+    assert made.goes_on
     root, catalog = Root(made.settings), load(products).catalog
     assert orders_drift.name in fraud.retrain.on
 
