@@ -121,15 +121,19 @@ def test_two_faults_in_two_files_in_a_row_are_each_told_of_their_own_file(settin
     assert why.count("(seen in this file alone, 1 other file of the same time not)") == 2
 
 
-def test_a_column_that_was_removed_is_said_to_be_gone_and_since_when(settings):
+def why_after(settings, orders, run_id: str, *, from_scratch: bool) -> dict[str, str]:
+    """By column, why the monitor fails once a day has come and another function computes the orders."""
     for till in tills.TILLS:
         tills.land(settings, till, tills.BASE)
-    without = tills.products(tills.orders_without_country)
-    run = runner(settings, without)
-    run.run(["tills.bronze.north", "tills.bronze.south", "tills.silver.north", "tills.silver.south"], run_id="removed")
-    run.run(["tills.gold.orders"], run_id="removed", from_scratch=True)
-    (judgement,) = tills.evaluation_of(settings, tills.orders_without_country).run([tills.watched])
-    why = whys(judgement)["country"]
+    run = runner(settings, tills.products(orders))
+    run.run(["tills.bronze.north", "tills.bronze.south", "tills.silver.north", "tills.silver.south"], run_id=run_id)
+    run.run(["tills.gold.orders"], run_id=run_id, from_scratch=from_scratch)
+    (judgement,) = tills.evaluation_of(settings, orders).run([tills.watched])
+    return whys(judgement)
+
+
+def test_a_column_that_was_removed_is_said_to_be_gone_and_since_when(settings):
+    why = why_after(settings, tills.orders_without_country, "removed", from_scratch=True)["country"]
     assert why.startswith("country of tills.gold.orders: the column is gone from version "), why
     assert why.endswith(", run removed, with which its function was changed")
 
@@ -148,13 +152,7 @@ def test_of_several_windows_that_failed_at_once_the_first_and_the_last_say_why(s
 
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_a_changed_function_is_told_as_such(settings, from_scratch):
-    for till in tills.TILLS:
-        tills.land(settings, till, tills.BASE)
-    run = runner(settings, tills.products(tills.orders_without_tax))
-    run.run(["tills.bronze.north", "tills.bronze.south", "tills.silver.north", "tills.silver.south"], run_id="changed")
-    run.run(["tills.gold.orders"], run_id="changed", from_scratch=from_scratch)
-    (judgement,) = tills.evaluation_of(settings, tills.orders_without_tax).run([tills.watched])
-    why = whys(judgement)["gross"]
+    why = why_after(settings, tills.orders_without_tax, "changed", from_scratch=from_scratch)["gross"]
     assert why.startswith("the function of tills.gold.orders was changed: from version "), why
     assert why.endswith(", run changed")
 
