@@ -39,7 +39,12 @@ class Terminal:
             (bin_ / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
             (bin_ / name).chmod(0o755)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
-        self.environment = clean | {"PYTHONPATH": str(PROJECT), "PATH": f"{bin_}:{os.environ['PATH']}", "DAGSTER_HOME": ""}
+        self.environment = clean | {
+            "PYTHONPATH": str(PROJECT),
+            "PATH": f"{bin_}:{os.environ['PATH']}",
+            "DAGSTER_HOME": "",
+            "LAKEHOUSE_SERVE_MILLISECONDS": "30000",
+        }
         self.server: subprocess.Popen[bytes] | None = None
 
     def type(self, commands: str) -> str:

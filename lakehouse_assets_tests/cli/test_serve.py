@@ -40,6 +40,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Settings, subprocess.Popen[str]]]:
         "LAKEHOUSE_SERVE_PORT": str(free_port()),
         "LAKEHOUSE_PAGES_PORT": str(free_port()),
         "LAKEHOUSE_SENSOR_SECONDS": "5",
+        "LAKEHOUSE_SERVE_MILLISECONDS": "30000",
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
     command = [sys.executable, "-m", "lakehouse_assets.cli", "dev"]

@@ -1,6 +1,6 @@
 """From which version to which the sources of one table are read in a batch. What is computed from them is in `refresh`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.kind import Inputs
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.pipeline import contracts, source_ids
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -77,10 +77,17 @@ class Batches:
         if not stored.exists() or not table.exists():
             return True
         at = stored.cursor(source)
-        return at is None or at > table.version() or self.declaration.kind.changed_at(table, at) != at
+        return at is None or self._is_recreated(table) or self.declaration.kind.changed_at(table, at) != at
 
-    def next(self) -> Batch:
+    def _is_recreated(self, source: Table) -> bool:
+        """Whether a source was deleted and created again since it was read."""
+        return source.version() < number(self._stored.cursor(source.name)) or source_ids.is_another(self._stored, source)
+
+    def next(self, *, from_scratch: bool = False) -> Batch:
         """What has to be read next: a batch that a run left unfinished, else what is new. If all is up to date, nothing has moved.
+
+        Args:
+            from_scratch: Whether the sources are read whole then, so that it does not matter what was read before.
 
         Raises:
             NoSuchVersion: A source was deleted and created again.
@@ -94,7 +101,10 @@ class Batches:
             after = {source: number(ahead.get(source, at)) for source, at in before.items()}
             references = contracts.references_before(declaration, quarantine)
         else:
-            after = {source: self._until(source, at) for source, at in before.items()}
+            recreated = {source for source, at in before.items() if at is not None and self._is_recreated(self.lakehouse.table(source))}
+            if not from_scratch:
+                self._check_not_recreated(recreated, before)
+            after = {source: self._until(source, None if source in recreated else at) for source, at in before.items()}
             references = contracts.references_now(declaration, self.lakehouse)
         return Batch({name: self._source(name, before[name], after[name]) for name in before}, rejected, references)
 
@@ -129,15 +139,22 @@ class Batches:
     def _source(self, name: str, before: int | None, after: int) -> Source:
         return Source(self.lakehouse.table(name), before, after)
 
+    def _check_not_recreated(self, recreated: Iterable[str], read: Mapping[str, int | None]) -> None:
+        """Stop before rows are missed.
+
+        Raises:
+            NoSuchVersion: A source was deleted and created again.
+        """
+        for name in recreated:
+            raise NoSuchVersion(
+                f"{self.declaration.name} has read {name} up to version {read[name]}, and {name} was deleted and created again since: "
+                f"it is at version {self.lakehouse.table(name).version()}. `lakehouse run {self.declaration.name} --full-refresh` computes "
+                f"it from what {name} has now"
+            )
+
     def _until(self, name: str, before: int | None) -> int:
         """How far to read a source."""
         table = self.lakehouse.table(name)
-        newest = table.version()
-        if newest < number(before):
-            raise NoSuchVersion(
-                f"{self.declaration.name} has read {name} up to version {before}, but that is at version {newest}: it was deleted and "
-                f"created again. `lakehouse run {self.declaration.name} --full-refresh` computes it from what {name} has now"
-            )
         until = number(self.declaration.kind.changed_at(table, before))
         in_steps = self.declaration.kind.takes_rows and name in self.declaration.inputs.values()
         if not in_steps or until == number(before):

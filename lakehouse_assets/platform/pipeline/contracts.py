@@ -140,9 +140,8 @@ def _known_keys(contract: type[Contract], table: Table, rows: pl.DataFrame, vers
     if partitions := [name for name in delta.metadata().partition_columns if name in key]:
         existing = existing.filter(predicates.expression(predicates.values_of(rows, partitions)))
     for name in key:
-        low, high = rows[name].min(), rows[name].max()
-        if none.schema[name].base_type() in _ORDERED and low is not None:
-            existing = existing.filter(pl.col(name).is_between(low, high))
+        if none.schema[name].base_type() in _ORDERED:
+            existing = existing.filter(predicates.in_range(name, rows[name]))
     existing = existing.select(key)
     wanted = rows.lazy().select(key).unique().cast(existing.collect_schema())  # a table may store a key's type as another
     return existing.join(wanted, on=list(key), how="semi").cast(none.schema).collect(engine="streaming")

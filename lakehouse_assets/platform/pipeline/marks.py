@@ -12,8 +12,10 @@ FUNCTION = "function"
 """The function that computed all rows of the table, see `functions`. It goes back with a restore, as the rows do."""
 PROGRESS = "progress"
 """Where a batch is committed in parts: how many of them are."""
+SOURCE_ID = "source-id"
+"""Of each source the Delta table that was read, see `source_ids`. It goes back with a restore, as the rows do."""
 
 
 def is_on_a_source(name: str) -> bool:
     """Whether a watermark says how far a source was read, and nothing of the table itself."""
-    return name.partition("/")[0] not in {FULL_REFRESH, PARTITIONS, LAYOUT, FUNCTION, PROGRESS, feature_versions.PREFIX}
+    return name.partition("/")[0] not in {FULL_REFRESH, PARTITIONS, LAYOUT, FUNCTION, PROGRESS, SOURCE_ID, feature_versions.PREFIX}

@@ -20,7 +20,7 @@ from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.far_times import as_python_holds
-from lakehouse_assets.platform.pipeline import contracts, functions, layout, quarantine, replay, rule_results, swap
+from lakehouse_assets.platform.pipeline import contracts, functions, layout, quarantine, replay, rule_results, source_ids, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows, number
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
@@ -122,9 +122,9 @@ class Refresh:
         return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
 
     def _recompute(self) -> Refreshed:
-        batch = self.batches.next()
+        batch = self.batches.next(from_scratch=True)
         at = self.stored.cursor(FULL_REFRESH)
-        commit = (*batch.moved, Cursor(FULL_REFRESH, at, (at or 0) + 1))
+        commit = (*self._watermarks(batch), Cursor(FULL_REFRESH, at, (at or 0) + 1))
         return self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
 
     def recompute_partitions(self, values: Sequence[Any]) -> Refreshed:
@@ -181,7 +181,11 @@ class Refresh:
         batch = self.batches.next()
         if not batch.moved and self.stored.exists():
             return done, False
-        return self._do(batch, done, cursors=batch.moved), True
+        return self._do(batch, done, cursors=self._watermarks(batch)), True
+
+    def _watermarks(self, batch: Batch) -> tuple[Cursor, ...]:
+        """What a commit says of how far the sources were read, and which Delta tables these are."""
+        return (*batch.moved, *source_ids.cursors(self.stored, (source.table for source in batch.sources.values())))
 
     # --- from frames to commits
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
+from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results, source_ids
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, FUNCTION, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
@@ -87,7 +87,8 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
         return info | {"lakehouse.removed": str(counts.removed)}
 
     # As it was built: the declaration may have changed since, which the next refresh then refuses or tells.
-    own = [(name, stored[0].cursor(name), built[0].cursor(name)) for name in (LAYOUT, FUNCTION)]
+    of_sources = map(source_ids.name_of, declaration.sources())
+    own = [(name, stored[0].cursor(name), built[0].cursor(name)) for name in (LAYOUT, FUNCTION, *of_sources)]
     marks = [Cursor(name, before, after) for name, before, after in own if after is not None and after != before]
     is_same = built[0].cursor(LAYOUT) == declaration.layout_number
     written = evolution.swap(

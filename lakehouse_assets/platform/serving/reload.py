@@ -4,7 +4,6 @@ Seeing that nothing was decided costs a look at one file. A version that cannot 
 and the metrics say why. What makes a version able to answer is in `scorer`.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 from lakehouse_assets.platform.pipeline.champions import aliases_by_ledger, scorer_of
 from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.serving import garbage
 from lakehouse_assets.platform.serving.assemble import Assembler
 from lakehouse_assets.platform.serving.forecasts import newest
 from lakehouse_assets.platform.serving.metrics import Metrics
@@ -142,7 +142,7 @@ class Reloader:
                 self._keep(served, _CHAMPION, str(error))
                 return
         served.versions = Versions(champion, challenger, made)
-        _settle()
+        garbage.loaded_anew()
         for variant, loaded in ((_CHAMPION, champion), (_CHALLENGER, challenger)):
             if loaded is not None:
                 self._metrics.model.labels(served.name, variant).set(loaded.champion.version)
@@ -186,14 +186,3 @@ class Reloader:
             seen.features_at = now
             seen.features = tuple(FeatureVersion.of(lakehouse.table(one.name)) for one in served.roles.sets)
         return decided, seen.features
-
-
-def _settle() -> None:
-    """Keep what was loaded from the collector: it would go through all of it, for a tenth of a second, again and again amid requests.
-
-    Only where the server has begun with that: a notebook or a test is left as it is.
-    """
-    if gc.get_freeze_count():
-        gc.unfreeze()  # the version before may go
-        gc.collect()
-        gc.freeze()

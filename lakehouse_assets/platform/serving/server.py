@@ -1,6 +1,5 @@
 """The HTTP server of a service: one process, uvicorn with httptools and uvloop. What is answered is in `app`."""
 
-import gc
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from typing import Final
 import polars as pl
 import uvicorn
 
+from lakehouse_assets.platform.serving import garbage
 from lakehouse_assets.platform.serving.app import Application
 
 MLFLOW_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -18,7 +18,6 @@ MLFLOW_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQU
 long no ledger would be followed, and no new forecasts be taken."""
 _SWITCH_SECONDS = 0.001
 _BACKLOG = 2_048
-_YOUNG_OBJECTS = 5_000
 _GRACE_SECONDS = 10
 
 
@@ -69,11 +68,7 @@ def run(application: Application, host: str, port: int, listening: Callable[[str
     pl.Config.set_engine_affinity("in-memory")
     # The thread that scores and the one that answers share the interpreter: neither may keep it for long.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # What was loaded until now stays for ever: the collector need not go through it at each request's expense.
-    gc.collect()
-    gc.freeze()
-    # A batch makes thousands of objects, of which none stays.
-    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+    garbage.serve_only()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -134,7 +134,7 @@ def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str
     # The statistics of the files rule out those of other days or numbers.
     for column, dtype in frame.select(on).schema.items():
         if column not in partitions and (dtype.is_temporal() or dtype.is_integer()):
-            rows = rows.filter(pl.col(column).is_between(frame[column].min(), frame[column].max()))
+            rows = rows.filter(predicates.in_range(column, frame[column]))
     keys = frame.select(on)
     if frame.height >= _MANY_ROWS:
         keys = _may_exist(rows, keys)

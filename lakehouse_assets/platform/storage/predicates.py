@@ -85,6 +85,17 @@ def expression(scope: ColumnValues) -> pl.Expr:
     )
 
 
+def in_range(name: str, values: pl.Series) -> pl.Expr:
+    """Whether a column is between the least and the greatest of some values, or null like one of them: by it, statistics rule files out.
+
+    Bounds are literals: Polars takes a plain text for the name of a column.
+    """
+    # Nulls leave bounds that are null, by which nothing is in range.
+    low, high = (pl.lit(bound, values.dtype) for bound in (values.min(), values.max()))
+    between = pl.col(name).is_between(low, high)
+    return between | pl.col(name).is_null() if values.null_count() else between
+
+
 def values_of(frame: pl.DataFrame, columns: Iterable[str]) -> dict[str, list[Value]]:
     """The scope that a frame's own rows span, sorted."""
     return {name: frame[name].unique().sort().to_list() for name in columns}

@@ -138,7 +138,7 @@ class Keys(_LooksAtItself):
         for name, dtype in self.keys.schema.items():
             values = self.keys[name].unique()
             if values.len() and (dtype.is_integer() or dtype.is_temporal() or dtype == pl.String):
-                conditions.append(pl.col(name).is_between(pl.lit(values.min()), pl.lit(values.max())))
+                conditions.append(predicates.in_range(name, values))
             if 0 < values.len() <= _MOST_LISTED:
                 conditions.append(pl.col(name).is_in(values.implode()))
         return pl.all_horizontal(conditions)

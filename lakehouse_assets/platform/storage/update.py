@@ -41,7 +41,7 @@ def update(table: Table, frame: pl.DataFrame, on: Sequence[str], commit: Commit 
         if not frame.height:
             table.write_rows(delta, pl.scan_delta(delta).limit(0).collect(), properties)
             return counts
-        in_range = pl.col(on[0]).is_between(keys[on[0]].min(), keys[on[0]].max())
+        in_range = predicates.in_range(on[0], keys[on[0]])
         existing = pl.scan_delta(delta).filter(in_range).select(on).join(keys.lazy(), on=list(on), how="semi").collect(engine="streaming")
         if existing.height != keys.height or existing.n_unique() != keys.height:
             raise CursorMoved(f"{table.name} has {existing.height} of {keys.height} rows that were to be changed: read it again")

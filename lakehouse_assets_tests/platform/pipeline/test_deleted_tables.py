@@ -6,6 +6,7 @@ Afterwards both are what a first run would have made of the sources: no row is i
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,14 @@ from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
 from lakehouse_assets.platform.quality.contract import column
-from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable, NoSuchVersion
+from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.pipeline import test_feature_sets
 from lakehouse_assets_tests.platform.pipeline.orders import FIX, Order, land, lines, orders, replays
 from lakehouse_assets_tests.platform.pipeline.test_law_incremental import Died, contents, dying_at, from_scratch
-from lakehouse_assets_tests.platform.pipeline.worlds import FeedWorld, World, declarations, of_feed
+from lakehouse_assets_tests.platform.pipeline.worlds import SCHEMA, FeedWorld, World, declarations, of_feed
 from lakehouse_assets_tests.platform.serving import busy, till
 
 ROWS = [{"id": n, "part": ("jan", "feb", None)[n % 3], "day": n + 1, "code": "xyz"[n % 3], "amount": (n, -20, n)[n % 3]} for n in range(9)]
@@ -96,6 +98,37 @@ def test_a_quarantine_that_was_deleted_is_built_again_by_the_command_that_is_nam
     assert Refresh(declaration, world.lakehouse, "").pending() == []
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["as many versions as before", "fewer"])
+@pytest.mark.parametrize("name", OVER)
+def test_a_source_that_was_created_again_is_no_known_one_whatever_its_version(tmp_path, name, behind):
+    """Its rows would be missed, or the change between two tables taken for one of rows."""
+    declaration = OVER[name]
+    world = World(tmp_path / "world")
+    world.apply(([("put", "shop.silver.a", ROWS[:4]), ("put", "shop.silver.a", ROWS[4:])], None))
+    refresh = Refresh(declaration, world.lakehouse, "first")
+    refresh.run()
+    source = world.lakehouse.table("shop.silver.a")
+    read = source.version()
+    delete(world.lakehouse, source.name)
+    source.create(SCHEMA)
+    world.apply(([("put", source.name, [*MORE[:1], MORE[3] | {"part": "apr"}])], None))
+    while source.version() < read and not behind:
+        world.apply(([("put", source.name, [MORE[2] | {"id": 100 + source.version()}])], None))
+    assert refresh.pending() == [source.name]
+    before = contents(world.lakehouse, declaration.name)
+    with pytest.raises(NoSuchVersion, match=f"deleted and created again.*`lakehouse run {declaration.name} --full-refresh`"):
+        refresh.run()
+    assert contents(world.lakehouse, declaration.name) == before
+    full_refresh(refresh)
+    assert refresh.pending() == []
+    for step in ([], [("put", source.name, MORE[3:])]):
+        world.apply((step, None))
+        refresh.run()
+        fresh = from_scratch(world, declaration, tmp_path / f"fresh{len(step)}")
+        for table in declaration.outputs():
+            assert contents(world.lakehouse, table) == contents(fresh, table), table
+
+
 @pytest.mark.parametrize("how", [bring_up_to_date, full_refresh])
 def test_a_feature_set_whose_quarantine_stayed_is_built_again_with_it(tmp_path, how):
     class Positive(test_feature_sets.Level, max_bad_share=1.0):
@@ -114,6 +147,29 @@ def test_a_feature_set_whose_quarantine_stayed_is_built_again_with_it(tmp_path, 
     lenient = test_feature_sets.declared()
     how(Refresh(lenient, shop.lakehouse, "again"))
     assert [len(contents(shop.lakehouse, table)) for table in declared.outputs()] == [sum(before), 0], "what passes now is in one alone"
+
+
+def test_a_feature_set_is_computed_in_place_from_a_source_that_was_created_again(tmp_path):
+    """What was known before stays known as it was."""
+    declared = test_feature_sets.declared()
+    shop = test_feature_sets.Shop(tmp_path)
+    shop.put(s1=("a", 0, 5), s2=("b", 0, 7))
+    shop.run(declared)
+    delete(shop.lakehouse, test_feature_sets.SALES)
+    shop.lakehouse.table(test_feature_sets.SALES).create(test_feature_sets.SCHEMA)
+    shop.put(s2=None, s3=("c", 0, 9))
+    refresh = Refresh(declared, shop.lakehouse, "again")
+    for how in (refresh.run, partial(bring_up_to_date, refresh)):
+        with pytest.raises(NoSuchVersion, match="deleted and created again"):
+            how()
+    full_refresh(refresh)
+    assert refresh.pending() == []
+    assert sorted(
+        as_known(shop.lakehouse.table(declared.name).scan(), test_feature_sets.KEY).collect().select("part", "amount").rows()
+    ) == [("a", 5), ("c", 9)]
+    shop.put(s4=("d", 1, 1))
+    refresh.run()
+    assert refresh.pending() == []
 
 
 @pytest.mark.parametrize("how", [bring_up_to_date, full_refresh])

@@ -35,7 +35,7 @@ from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.recipes.shop_orders import orders
 from lakehouse_assets_tests.platform.serving import busy
-from lakehouse_assets_tests.platform.serving.asking import Connection
+from lakehouse_assets_tests.platform.serving.asking import PATIENT, Connection
 from lakehouse_assets_tests.platform.serving.till import listening, until
 
 RAW, SOURCE, DAYS, BY_METHOD = "shop.bronze.orders", "shop.silver.orders", "shop.gold.days", "shop.gold.methods"
@@ -179,7 +179,7 @@ def test_the_service_masks_them(root):
     with closing(online_store(root.settings)) as store:
         for one in (fraud.features, daily):
             sync(store, root.lakehouse, one, Needs(lambda _: ()))
-    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root.settings))
+    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root.settings), PATIENT)
     row = root.lakehouse.table(fraud.features.name).scan().first().collect().row(0, named=True)
     order, method = row["order"], row["method"]
     event = root.lakehouse.table(SOURCE).scan().filter(pl.col("order") == order).collect().row(0, named=True)

@@ -4,15 +4,20 @@ import http.client
 import json
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
+
+from lakehouse_assets.platform.serving.limits import Limits
+
+PATIENT: Final = Limits(seconds=30.0)
+"""Of services whose tests are not about lateness: a busy machine may need many seconds for an answer."""
 
 
 class Connection:
     """One connection to a service."""
 
     def __init__(self, address: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
 
     def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -44,11 +49,11 @@ def under_load(address: str, threads: int, ask: Callable[[Connection, int], Any]
     over = threading.Event()
 
     def client(first: int) -> None:
-        connection, number = Connection(address), first
-        while not over.is_set():
-            answers.append(ask(connection, number))
-            number += threads
-        connection.close()
+        number = first
+        with Connection(address) as connection:
+            while not over.is_set():
+                answers.append(ask(connection, number))
+                number += threads
 
     running = [threading.Thread(target=client, args=(number,)) for number in range(threads)]
     for one in running:

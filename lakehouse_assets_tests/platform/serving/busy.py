@@ -25,13 +25,13 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.ledger import Verdict
-from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.registry.example import training
 from lakehouse_assets_tests.platform.serving import till
+from lakehouse_assets_tests.platform.serving.asking import PATIENT
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 in_shops = window_features(
@@ -137,8 +137,7 @@ def declared(_: Settings) -> Catalog:
 def service_of(root: Root, **options: Any) -> Service:
     """A service with the online store that the settings name."""
     reader = open_lakehouse(settings=root.settings, declarations=DECLARED, notice=lambda _: None).context.reader
-    patient = {"limits": Limits(seconds=10.0)}  # a busy machine is no outage
-    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **(patient | options))
+    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **({"limits": PATIENT} | options))
 
 
 def shared_service_of(root: Root) -> Service:

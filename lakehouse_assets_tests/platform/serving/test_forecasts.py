@@ -15,7 +15,7 @@ from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.registry.example import training
-from lakehouse_assets_tests.platform.serving.asking import Connection
+from lakehouse_assets_tests.platform.serving.asking import PATIENT, Connection
 from lakehouse_assets_tests.platform.serving.till import Memory, listening, until
 
 SALES = "shop.gold.sales"
@@ -61,7 +61,7 @@ class Shop:
 
     def service(self) -> Service:
         reader = open_lakehouse(settings=self.root.settings, declarations=CATALOG.declarations, notice=lambda _: None).context.reader
-        return Service(self.root, CATALOG, reader, Memory(), reload_seconds=0.05)
+        return Service(self.root, CATALOG, reader, Memory(), PATIENT, reload_seconds=0.05)
 
 
 @pytest.mark.timeout(120)

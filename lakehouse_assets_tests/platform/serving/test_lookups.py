@@ -1,6 +1,7 @@
 """`POST /features`: many entities and several feature sets in one request, with types checked, masked and written down."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -13,13 +14,12 @@ from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
-from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.serving.tokens import TokenFile
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.features.online.conftest import RedisServer
 from lakehouse_assets_tests.platform.serving import busy, till
-from lakehouse_assets_tests.platform.serving.asking import Connection
+from lakehouse_assets_tests.platform.serving.asking import PATIENT, Connection
 from lakehouse_assets_tests.platform.serving.till import listening, until
 
 SETS = [busy.in_shops.name, till.of_shops.name]
@@ -100,7 +100,7 @@ def test_many_entities_of_several_sets_are_what_the_tables_say(root):
 def test_what_is_wrong_is_said_by_row_and_field(settings):
     root = Root(settings)
     busy.prepared(root, 10)
-    service = busy.service_of(root, limits=Limits(request_rows=3))
+    service = busy.service_of(root, limits=replace(PATIENT, request_rows=3))
     one = {"feature_sets": [SETS[1]], "keys": [{"shop": "a"}]}
     with listening(service) as address, Connection(address) as connection:
         for change, expected, field in (
@@ -133,7 +133,7 @@ def test_it_needs_a_token_for_features_and_masks_what_is_personal(settings):
     lake = open_lakehouse(settings=root.settings, declarations=declared, notice=lambda _: None)
     made = TokenFile(root.settings.home_folder)
     tokens = {name: f"Bearer {made.create(name, [name])[1]}" for name in ("features", "score")}
-    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root.settings), tokens_needed=True)
+    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root.settings), PATIENT, tokens_needed=True)
     body = {"feature_sets": [owners.name], "keys": [{"shop": "a"}]}
     with listening(service) as address, Connection(address) as connection:
         assert connection.post("/features", body)[0] == 401

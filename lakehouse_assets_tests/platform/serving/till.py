@@ -40,6 +40,7 @@ from lakehouse_assets.platform.serving.server import server
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.registry.example import training
+from lakehouse_assets_tests.platform.serving.asking import PATIENT
 
 AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -252,7 +253,7 @@ class Till:
             catalog,
             reader,
             self.online,
-            limits or Limits(seconds=10.0),
+            limits or PATIENT,
             tokens_needed,
             reload_seconds=0.05,
             alias_seconds=alias_seconds,

@@ -55,6 +55,18 @@ def test_the_condition_is_never_null(example):
     assert frame.select(predicates.expression(scope).alias("inside"))["inside"].null_count() == 0
 
 
+@pytest.mark.parametrize(("dtype", "value"), VALUES.values(), ids=VALUES)
+@given(st.data())
+@examples(14)
+def test_the_range_of_values_holds_each_of_them_and_nothing_outside(dtype, value, data):
+    """Also where a value is a text that could be the name of a column."""
+    known = pl.Series("value", data.draw(st.lists(st.none() | value, max_size=4)), dtype=dtype)
+    rows = pl.Series("value", [*known, *data.draw(st.lists(st.none() | value, max_size=4))], dtype=dtype).to_frame()
+    some = known.drop_nulls()
+    within = [None in known.to_list() if one is None else bool(some.len()) and some.min() <= one <= some.max() for one in rows["value"]]
+    assert rows.filter(predicates.in_range("value", known)).rows() == rows.filter(pl.Series(within, dtype=pl.Boolean)).rows()
+
+
 def test_the_scope_of_rows_holds_all_of_them():
     frame = pl.DataFrame({"day": [date(2011, 7, 2), None, date(2011, 7, 1), date(2011, 7, 2)], "value": [1, 2, 3, 4]})
     scope = predicates.values_of(frame, ["day"])

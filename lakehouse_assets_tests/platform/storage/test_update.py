@@ -38,6 +38,14 @@ def test_an_update_is_done_once_for_its_cursor_even_without_rows(marked):
     assert rows_of(marked, "seen") == [("before",), (None,), (None,), (None,)]
 
 
+def test_keys_may_be_texts(table):
+    rows = pl.DataFrame({"invoice": ["895500001", "C1", "a"], "seen": ["", "", ""]})
+    table.create(rows.schema)
+    table.append(rows)
+    assert update(table, pl.DataFrame({"invoice": ["C1", "a"], "seen": ["x", "y"]}), ["invoice"]).counts == Counts(updated=2)
+    assert rows_of(table) == [("895500001", ""), ("C1", "x"), ("a", "y")]
+
+
 @pytest.mark.parametrize(
     ("frame", "on", "error", "said"),
     [

@@ -26,6 +26,7 @@ from lakehouse_assets.platform.storage.known_at import KNOWN_AT
 from lakehouse_assets.platform.storage.known_at import VERSION as FEATURE_VERSION
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
+from lakehouse_assets.platform.storage.predicates import in_range
 from lakehouse_assets.platform.storage.table import Table
 
 Span = tuple[datetime, datetime]
@@ -232,10 +233,7 @@ class Trace:
     def _of_same_rows(self, rows: pl.LazyFrame, below: Sides, keys: Sequence[str]) -> Sides:
         def of(side: pl.LazyFrame) -> pl.LazyFrame:
             wanted = side.select(keys).unique().collect(engine="streaming")
-            first = keys[0]
-            low, high = wanted.select(pl.col(first).min().alias("low"), pl.col(first).max().alias("high")).row(0)
-            # Statistics of files leave most out.
-            near = rows.filter(pl.col(first).is_null() if low is None else pl.col(first).is_between(low, high))
+            near = rows.filter(in_range(keys[0], wanted[keys[0]]))
             return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True, maintain_order="left")
 
         return Sides(of(below.before), of(below.after))
