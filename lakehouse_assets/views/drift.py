@@ -6,9 +6,9 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.monitoring.drift.drift_log import failing
+from lakehouse_assets.platform.monitoring.drift.drift_log import newest as newest_of
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import failing
-from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
 from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, DOMAIN, TABLE_RATE
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE as WHOLE

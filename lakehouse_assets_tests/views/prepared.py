@@ -17,7 +17,7 @@ import pytest
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform.monitoring.alerts.log import SCHEMA
-from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import Contract, Full, column, open_lakehouse, table
-from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.settings import Settings

@@ -12,9 +12,10 @@ import polars as pl
 from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.drift.drift_log import GONE, failing, of_windows, unread
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drift_still, drifting, together_drifts
-from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Profiled, failing, of_windows, unread, update_profiles
+from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED

@@ -1,7 +1,7 @@
 """What drifted in the windows that were compared last, by column and slice, before the newest comparisons and with them, and all together.
 
 The state up to some commit is cached, so that of a long log only what came behind it is read. Which verdicts are made of it is in
-`drift_verdicts`, what is written into the log in `profile_tables`.
+`drift_verdicts`, how the log is read in `drift_log`.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ import polars as pl
 
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
+from lakehouse_assets.platform.monitoring.drift.drift_log import failing, is_of, newest, of_monitor
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import failing, is_of, newest, of_monitor
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT
@@ -38,7 +38,7 @@ _NAMES: Final = (
     "schema_change",
     "rows",
 )
-_CODE: Final = (__name__, "lakehouse_assets.platform.monitoring.drift.profile_tables")
+_CODE: Final = (__name__, "lakehouse_assets.platform.monitoring.drift.drift_log")
 _IS_SAID: Final = pl.col("data_type").is_not_null() & (pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
 """Of rows, whether they are about a column by itself: one that came or went did so in every slice."""
 _IS_TABLE: Final = (pl.col("column_name") == TABLE) & pl.col("slice_key").is_null()

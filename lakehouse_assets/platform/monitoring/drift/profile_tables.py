@@ -1,6 +1,6 @@
 """The tables of profiles and of drift, written window by window: windows that ended, or whose rows changed, since they were read last.
 
-Both are logs. A window that changed is appended again, and `newest` gives the last of each. Which rows are profiled is in `watched_rows`,
+Both are logs, to which a window that changed is appended again; they are read in `drift_log`. Which rows are profiled is in `watched_rows`,
 how a window is profiled in `profile`, how it is compared in `drift_metrics`.
 """
 
@@ -17,11 +17,11 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring.drift.baselines import CountedBaseline
 from lakehouse_assets.platform.monitoring.drift.domain import with_domain_known
-from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
+from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA, FOUND_SCHEMA, GONE, PROFILES_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import drift
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows, spans_of
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups, Span
-from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, profile
-from lakehouse_assets.platform.monitoring.verdicts import is_ahead
+from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, profile
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -29,26 +29,11 @@ from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-_ABOUT = {
-    "monitor": pl.String(),
-    "table": pl.String(),
-    "table_id": pl.String(),
-    "table_version": pl.Int64(),
-    "evaluated_at": TIMESTAMP,
-    "sequence": pl.Int64(),
-}
-PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in SCHEMA.items() if name != "cell_counts"}, DATE: pl.Date()})
-FOUND_SCHEMA: Final = pl.Schema({**DRIFT_SCHEMA, "rows": pl.Int64(), "avg": pl.Float64()})
-"""Drift, with the rows of the window and slice and the average of the column in them."""
-DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **FOUND_SCHEMA, DATE: pl.Date()})
-GONE: Final = "its rows are gone"
-"""Why a window is not tested that had rows before."""
 _ENDED: Final = "ended"
 _REACHES: Final = (1, 4, 16, 64, 256, 1_024)
 """So many windows on both sides are looked at for the next one that has rows, before all are."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
-_MATTER: Final = ("slice_key", "slice_value", "column_name")
 
 
 @dataclass(frozen=True)
@@ -127,19 +112,7 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     if is_same and all((had := before[part]) is not None and had >= to for part, to in marks.items()):
         return pl.DataFrame(schema=FOUND_SCHEMA)
     groups.check(watched.schema)
-    over = _EPOCH + marks[_ENDED] * _TICK
-    moved = None if None in before.values() or not is_same else watched.changed(groups, before)
-    if moved is None:
-        here = _chosen(watched.windows(groups), _before(over))
-        changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled), here)
-    else:
-        moved, since = _chosen(moved, _before(over)), before[_ENDED] or 0
-        spans = [*spans_of(moved, groups), (since, marks[_ENDED])]
-        here = _chosen(watched.windows(groups, spans, nulls=moved.has_nulls()), _before(over))
-        gone = _others(moved, here)
-        ended = _chosen(here, pl.col(WINDOW_START) >= pl.lit(_EPOCH + since * _TICK, MOMENT))
-        changed = _within_limit(profiled, pl.concat([_others(moved, gone), ended]).unique())
-        here = _chosen(_neighbourhood(watched, groups, pl.concat([changed, gone]), marks[_ENDED]), _before(over))
+    changed, gone, here = _windows(profiled, drifts, before if is_same else dict.fromkeys(before), marks[_ENDED])
     if changed.is_empty() and gone.is_empty():
         # What was read need not be kept until some window is over.
         _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks, as_drifts))
@@ -178,95 +151,26 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     return compared_rows
 
 
-def newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each window the rows that were added last, without windows whose rows went by then.
-
-    Order is that of commits. Only rows of earlier releases, which have no `sequence`, are told apart by version and clock.
+def _windows(profiled: Profiled, drifts: Table, before: Mapping[str, int | None], ended: int) -> tuple[pl.Series, pl.Series, pl.Series]:
+    """The windows that ended or whose rows changed, those whose rows went, and those that have rows around both.
 
     Args:
-        rows: Of one monitor, of either table.
+        profiled: What is profiled.
+        drifts: The log of drift.
+        before: The watermarks up to which the rows were read; one that is None: all windows count.
+        ended: Until when windows are over, as microseconds since 1970.
     """
-    for part in ("sequence", "table_version", "evaluated_at"):
-        if part in rows.columns:
-            known = pl.col(part) if part == "evaluated_at" else pl.col(part).fill_null(0)
-            rows = rows.filter(known == known.max().over(WINDOW_START))
-    return rows
-
-
-def unread(lakehouse: Lakehouse, monitor: str, every: str | None, after: int | None) -> tuple[pl.DataFrame, int | None]:
-    """The newest drift of each window that was added behind a watermark, and the number of the last commit that was read.
-
-    Args:
-        lakehouse: Has the table.
-        monitor: The monitor.
-        every: The length of the windows.
-        after: The number of the commit that was read last; None: none was. Rows of earlier releases have been read.
-    """
-    rows = of_monitor(lakehouse, monitor, (after or 0) + 1).filter(pl.col("sequence") > (after or 0)).collect()
-    return newest(rows.filter(granularity=every)), rows["sequence"].max()  # type: ignore[return-value]
-
-
-def of_windows(lakehouse: Lakehouse, monitor: str, every: str | None, windows: pl.Series) -> pl.DataFrame:
-    """The newest drift of some windows, whenever it was added, and of the newest window that there is.
-
-    Args:
-        lakehouse: Has the table.
-        monitor: The monitor.
-        every: The length of the windows.
-        windows: Their starts.
-    """
-    rows = of_monitor(lakehouse, monitor).filter(granularity=every)
-    last = rows.filter(~is_ahead()).select(pl.col(WINDOW_START).max()).collect().to_series()
-    wanted = pl.concat([one.cast(TIMESTAMP) for one in (windows, last)]).unique()
-    return newest(rows.filter(pl.col(WINDOW_START).is_in(wanted.implode(), nulls_equal=True)).collect())
-
-
-def is_of(windows: pl.Series) -> pl.Expr:
-    """Of rows of either table, whether they are about some windows; files that have only earlier ones are not read."""
-    wanted = windows.cast(TIMESTAMP)
-    is_one = pl.col(WINDOW_START).is_in(wanted.unique().implode(), nulls_equal=True)
-    # By a list of values no file is left out, by a bound files are.
-    return is_one if wanted.has_nulls() or wanted.is_empty() else (pl.col(WINDOW_START) >= wanted.min()) & is_one
-
-
-def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The newest profile and the newest drift of each window of a monitor that has rows."""
-    schemas = {platform_tables.PROFILES: PROFILES_SCHEMA, platform_tables.DRIFT: DRIFTS_SCHEMA}
-    found = []
-    for name, schema in schemas.items():
-        table = lakehouse.table(name)
-        rows = table.scan().filter(pl.col("monitor") == monitor).collect() if table.exists() else pl.DataFrame(schema=schema)
-        found.append(newest(rows))
-    alive = (
-        found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(WINDOW_START).unique()
-    )
-    profiles, drifts = (frame.join(alive, on=WINDOW_START, how="semi", nulls_equal=True) for frame in found)
-    return profiles, drifts
-
-
-def failing(found: pl.DataFrame) -> pl.DataFrame:
-    """Drift as monitors judge it: a window that agrees with the baseline came back to it, however unlike the window before it is.
-
-    So one faulty day is one bad window, and not the day after it too.
-    """
-    agrees = ((pl.col("drift_type") == BASELINE) & ~pl.col("drifted")).any().over(WINDOW_START, *_MATTER)
-    is_back = agrees & (pl.col("drift_type") != BASELINE) & pl.col("drifted")
-    return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
-
-
-def of_monitor(lakehouse: Lakehouse, monitor: str, since: int = 0) -> pl.LazyFrame:
-    """The drift of a monitor; rows of earlier releases come first.
-
-    Args:
-        lakehouse: Has the table.
-        monitor: The monitor.
-        since: The number of the first commit that is wanted; 0: all. Files of earlier ones are not read.
-    """
-    rows = lakehouse.table(platform_tables.DRIFT).scan().filter(pl.col("monitor") == monitor)
-    has_order = "sequence" in rows.collect_schema()
-    if since and has_order:  # of the column itself: by an expression of it no file is left out
-        rows = rows.filter(pl.col("sequence") >= since)
-    return rows.with_columns(sequence=pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64))
+    watched, groups, over = profiled.watched, profiled.groups, _EPOCH + ended * _TICK
+    moved = None if None in before.values() else watched.changed(groups, before)
+    if moved is None:
+        here = _chosen(watched.windows(groups), _before(over))
+        return _within_limit(profiled, here), _others(_known(drifts, profiled), here), here
+    moved, since = _chosen(moved, _before(over)), before[_ENDED] or 0
+    there = _chosen(watched.windows(groups, [*spans_of(moved, groups), (since, ended)], nulls=moved.has_nulls()), _before(over))
+    gone = _others(moved, there)
+    new = _chosen(there, pl.col(WINDOW_START) >= pl.lit(_EPOCH + since * _TICK, MOMENT))
+    changed = _within_limit(profiled, pl.concat([_others(moved, gone), new]).unique())
+    return changed, gone, _chosen(_neighbourhood(watched, groups, pl.concat([changed, gone]), ended), _before(over))
 
 
 def _known(drifts: Table, profiled: Profiled, of: pl.Series | None = None) -> pl.Series:

@@ -10,10 +10,10 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
+from lakehouse_assets.platform.monitoring.drift.drift_log import newest, of_monitor
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, CONSECUTIVE
 from lakehouse_assets.platform.monitoring.drift.drift_verdicts import GONE_ITEM
 from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
-from lakehouse_assets.platform.monitoring.drift.profile_tables import newest, of_monitor
 from lakehouse_assets.platform.monitoring.verdicts import backwards
 from lakehouse_assets.platform.monitoring.why.origin import column_gone
 from lakehouse_assets.platform.monitoring.why.trace import Trace

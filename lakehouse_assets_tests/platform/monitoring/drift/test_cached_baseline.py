@@ -17,7 +17,6 @@ from lakehouse_assets import ByKey, Contract, Drift, Timestamp, column, monitor,
 from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import drift
-from lakehouse_assets.platform.monitoring.drift.profile_tables import latest
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.profiling.profile import profile
 from lakehouse_assets.platform.monitoring.profiling.stored_profile import from_frames, to_frames
@@ -25,6 +24,7 @@ from lakehouse_assets.platform.storage import platform_tables, table_cache
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.drift.newest_rows import latest
 from lakehouse_assets_tests.platform.monitoring.drift.test_profile_tables import BASE, SCHEMA, START, rows
 
 NAME = "shop.silver.orders"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
 from lakehouse_assets.platform.monitoring.drift import drifting
+from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA, GONE
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, CONSECUTIVE
 from lakehouse_assets.platform.monitoring.drift.drifting import Recent
-from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA, GONE
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests import sweeps

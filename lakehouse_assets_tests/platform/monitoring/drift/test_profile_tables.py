@@ -22,7 +22,8 @@ from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
-from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA, Profiled, latest, update_profiles
+from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled, update_profiles
 from lakehouse_assets.platform.monitoring.drift.watched_rows import TableRows
 from lakehouse_assets.platform.monitoring.kinds.drift_kind import learnt_from
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
@@ -33,6 +34,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.drift.newest_rows import latest
 from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

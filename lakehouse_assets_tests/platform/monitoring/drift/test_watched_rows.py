@@ -7,12 +7,12 @@ import polars as pl
 
 from lakehouse_assets import ByKey, Contract, Drift, Timestamp, column, feature_set, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.monitoring.drift.profile_tables import latest
 from lakehouse_assets.platform.monitoring.kinds.drift_kind import keys_of
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.drift.newest_rows import latest
 from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, SILVER, sales
 
 START, DAY, A_DAY = datetime(2026, 3, 1, tzinfo=UTC), timedelta(days=1), 60

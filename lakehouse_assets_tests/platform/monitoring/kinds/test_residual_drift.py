@@ -15,7 +15,6 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.modelling.forecasting.plain import PlainForecast
 from lakehouse_assets.platform.modelling.forecasting.series import NAIVE, REFERENCE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import latest
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.monitoring.retraining import evidence
 from lakehouse_assets.platform.operations.root import Root
@@ -23,6 +22,7 @@ from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import DECLARED, scored
+from lakehouse_assets_tests.platform.monitoring.drift.newest_rows import latest
 
 FIRST, LEARNT, DAY = date(2022, 1, 3), date(2024, 7, 29), timedelta(days=1)
 SERIES = "kiosk.gold.sales"
