@@ -79,7 +79,10 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
         # What was said before does not hold by itself: the last windows of all are judged again, and those of which nothing was said yet.
         newest = verdicts.newest_window(lakehouse, name)
         is_news = pl.lit(value=True) if newest is None else pl.col("window_start") > newest
-        chosen = pl.concat([state.windows["window_start"].cast(TIMESTAMP), found.filter(is_news)["window_start"]])
+        # As many as open an alert: what was not watched before fails in all of them at once.
+        again = replace(recent, windows=max(recent.windows, rule.consecutive))
+        windows = drifting(lakehouse, name, after or 0, watched.now, again).windows["window_start"]
+        chosen = pl.concat([windows.cast(TIMESTAMP), found.filter(is_news)["window_start"]])
         found, before = of_windows(lakehouse, name, every, chosen), dict[Matter, datetime | None]()
     else:
         # By another rule than this one other columns may have been said to drift: of these it is said until they are over, too.

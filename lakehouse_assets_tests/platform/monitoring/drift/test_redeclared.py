@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lakehouse_assets import Contract, Drift, Freshness, Timestamp, Upsert, column, monitor, table
+from lakehouse_assets import AlertRule, Contract, Drift, Freshness, Timestamp, Upsert, column, monitor, table
 from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
@@ -115,17 +115,17 @@ AFTERWARDS = sweeps.cases(
 )
 
 
-def told(lake: Lakehouse, watched: Monitor | None) -> list[tuple[str, str]]:
+def told(lake: Lakehouse, watched: Monitor | None, now: datetime = NOW) -> list[tuple[str, str]]:
     """What alerts say after an evaluation; None: the monitor is not declared."""
     given = [FRESH] if watched is None else [FRESH, watched]
-    evaluation(lake, NOW, (orders,)).run(given)
+    evaluation(lake, now, (orders,)).run(given)
     source = Verdicts(lake, {one.name: one.alert for one in given}, given)
     names = {one.name for one in given}
 
     def why_gone(key: str, _: object) -> str:
         return "" if key.split(":")[1] in names else "It is gone."
 
-    taken = take(AlertLog(lake), [source], NOW, logging.getLogger("test"), why_gone=why_gone)
+    taken = take(AlertLog(lake), [source], now, logging.getLogger("test"), why_gone=why_gone)
     return [(entry.key, entry.event) for entry in taken.entries]
 
 
@@ -221,3 +221,19 @@ def test_what_is_not_declared_any_more_says_so_and_no_more_is_read_where_nothing
     version = log.version()
     told(lake, PLAIN)
     assert log.version() == version
+
+
+@pytest.mark.parametrize("resolve_after", [1, 2, 4])
+def test_as_many_windows_are_judged_again_as_an_alert_takes(shop, resolve_after):
+    lakehouse, _ = shop
+    rule = AlertRule(consecutive=3, resolve_after=resolve_after)
+    plain, moved = replace(PLAIN, alert=rule), replace(MOVED, alert=rule)
+    later, lakes = NOW + 2 * DAY, (lakehouse(plain), lakehouse(None))
+    for lake in lakes:
+        lake.table(NAME).append(pl.concat([of_day(BAD_DAY + day, is_bad=True) for day in (1, 2)]))
+    told(lakes[0], plain, later)
+    for lake in lakes:
+        told(lake, moved, later)
+    # What was open before is resolved by as many good windows as it takes, which a lakehouse that never opened it does not wait for.
+    after_plain, at_once = ({key for key, *_ in seen(lake, moved)["open"] if "city=" in key} for lake in lakes)
+    assert after_plain == at_once == {"monitor:shop.monitors.moved:amount:city=Bern"}
