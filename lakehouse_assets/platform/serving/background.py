@@ -171,6 +171,7 @@ class Background:
                 task.once()
         for one in self._threads:
             one.join()  # a sync that is cut off leaves its lease
+        self._store.close()
 
     def _drain(self) -> None:
         if not self._drainer.once():

@@ -104,6 +104,8 @@ class FeatureLookups:
             self._closed = True
             self._changed.notify()
         self._thread.join(seconds)
+        if self._store is not None and not self._thread.is_alive():
+            self._store.close()
 
     # --- requests
 

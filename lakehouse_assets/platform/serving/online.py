@@ -33,3 +33,7 @@ class StoreOnline:
     def needed(self) -> dict[str, NeededSet]:
         """By feature set, what endpoints look up of it."""
         return self._needed
+
+    def close(self) -> None:
+        """Nothing is looked up any more."""
+        self._store.close()

@@ -60,6 +60,10 @@ class Online(Protocol):
         """By feature set, what endpoints look up of it."""
         ...
 
+    def close(self) -> None:
+        """Nothing is looked up any more."""
+        ...
+
 
 class NoEndpoint(ValueError):
     """No product declares an endpoint, or none of that name."""
@@ -164,6 +168,7 @@ class Service:
         self.pushing.close(_STOP_SECONDS)
         self.log.release()
         self.background.stop(_STOP_SECONDS)
+        self.online.close()
 
     def _background(self) -> BackgroundTasks:
         def needs() -> ServiceNeeds:

@@ -516,7 +516,7 @@ def test_closed_segments_are_flushed_and_let_go(tmp_path: Path, fsync_seconds: f
     assert opened() == 0
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline

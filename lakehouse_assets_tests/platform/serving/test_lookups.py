@@ -1,6 +1,7 @@
 """`POST /features`: many entities and several feature sets in one request, with types checked, masked and written down."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -129,7 +130,8 @@ def test_it_needs_a_token_for_features_and_masks_what_is_personal(settings):
     declared = (*busy.DECLARED, owners)
     catalog = Catalog(declared, busy.CATALOG.external)
     Runner(catalog, root.lakehouse, root.ingestion, root.registry, 1).run([owners.name], run_id="owners")
-    sync(online_store(root.settings), root.lakehouse, owners, Needs(lambda _: ()))
+    with closing(online_store(root.settings)) as store:
+        sync(store, root.lakehouse, owners, Needs(lambda _: ()))
     lake = open_lakehouse(settings=root.settings, declarations=declared, notice=lambda _: None)
     made = TokenFile(root.settings.home_folder)
     tokens = {name: f"Bearer {made.create(name, [name])[1]}" for name in ("features", "score")}

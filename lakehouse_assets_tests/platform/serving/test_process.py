@@ -55,7 +55,7 @@ def test_what_is_in_work_is_answered_when_the_service_is_told_to_end(tmp_path):
         client.start()
         time.sleep(0.35)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         client.join()
     assert [status for status, _ in answers] == [200]
     assert (tmp_path / "log").read_text() == ""

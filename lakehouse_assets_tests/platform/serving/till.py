@@ -195,6 +195,9 @@ class Memory:
     def push(self, events: Sequence[Mapping[str, Any]]) -> None:
         self.pushed += events
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 @dataclass
 class Found:
@@ -275,7 +278,7 @@ def listening(service: Service) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-def until(holds: Any, seconds: float = 20.0) -> None:
+def until(holds: Any, seconds: float = 60.0) -> None:
     """Wait until something holds."""
     last = time.monotonic() + seconds
     while not holds():
