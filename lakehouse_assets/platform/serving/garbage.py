@@ -13,7 +13,7 @@ def serve_only() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
 
-def loaded_anew() -> None:
+def reloaded() -> None:
     """What was loaded before may go, what is loaded now stays.
 
     Only in a process that `serve_only` was called in: a notebook or a test is left as it is.

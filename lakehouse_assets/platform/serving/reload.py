@@ -142,7 +142,7 @@ class Reloader:
                 self._keep(served, _CHAMPION, str(error))
                 return
         served.versions = Versions(champion, challenger, made)
-        garbage.loaded_anew()
+        garbage.reloaded()
         for variant, loaded in ((_CHAMPION, champion), (_CHALLENGER, challenger)):
             if loaded is not None:
                 self._metrics.model.labels(served.name, variant).set(loaded.champion.version)
