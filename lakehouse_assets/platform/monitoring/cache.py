@@ -1,7 +1,7 @@
 """What was worked out of tables and costs much to work out again: frames, under a key that says all that they were made of.
 
 Nothing depends on them: what is not here, or cannot be read, is worked out again, so rows may be deleted at any time, and what cannot be
-written fails nobody. A table that cannot be read is deleted, and made anew by the next write. What is cached, and what its key is made of,
+written fails nobody. A table that cannot be read is deleted, and rebuilt by the next write. What is cached, and what its key is made of,
 is said by who asks.
 
 It is read by Arrow: of a file that is no Parquet, Polars says so by a panic, which writes a stack of Rust to the terminal.
@@ -89,7 +89,7 @@ def delete_if_damaged(lakehouse: Lakehouse) -> bool:
 
 def _delete(lakehouse: Lakehouse, why: BaseException) -> None:
     """Delete the table and nothing else: what is in it is worked out again."""
-    _LOGGER.warning("%s cannot be read, and is made anew: %s", TABLE, reason(why))
+    _LOGGER.warning("%s cannot be read, and is rebuilt: %s", TABLE, reason(why))
     try:
         evolution.drop(lakehouse.table(TABLE))
     except TROUBLE as error:

@@ -132,7 +132,7 @@ def test_whichever_table_is_damaged_the_others_are_maintained_and_it_says_what_t
     assert maintained["other.silver.table"].done
     assert set(maintained) >= {table.name for table in lakehouse.tables()} - {maintenance.LOG, commit_statistics.TABLE}
     if name == platform_tables.CACHE:
-        assert not table.exists(), "it is made anew by the next evaluation"
+        assert not table.exists(), "it is rebuilt by the next evaluation"
     elif (why := maintained[name].why_not) is not None and why:
         assert f"`lakehouse restore {name} --last-good`" in why
         assert "\n" not in why

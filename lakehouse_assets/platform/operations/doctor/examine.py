@@ -24,7 +24,7 @@ def examine(checkup: Checkup) -> Iterator[Finding]:
         checked = CheckedTable(checkup, table)
         damaged = damage.find(table)
         if table.name == platform_tables.CACHE and (damaged is not None or unopened(table)):
-            yield checked.finding("note", "it cannot be read; the next evaluation of a monitor makes it anew")
+            yield checked.finding("note", "it cannot be read; the next evaluation of a monitor rebuilds it")
             continue
         if damaged is not None:
             yield checked.finding("error", str(damaged), f"lakehouse restore {table.name} --last-good")

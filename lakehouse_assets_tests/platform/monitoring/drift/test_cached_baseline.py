@@ -162,7 +162,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_anew_with_one_warning_and_nothing_else_is_deleted(tmp_path, damage, caplog, capfd):
+def test_a_damaged_cache_is_rebuilt_with_one_warning_and_nothing_else_is_deleted(tmp_path, damage, caplog, capfd):
     lake = shop(tmp_path / "one")
     day_after(lake, 1)
     shutil.copytree(tmp_path / "one", tmp_path / "whole")
@@ -173,7 +173,7 @@ def test_a_damaged_cache_is_made_anew_with_one_warning_and_nothing_else_is_delet
     caplog.clear()
     day_after(lake, 2)
     assert len(caplog.records) == (damage != "no log"), [one.getMessage() for one in caplog.records]
-    assert all("platform.monitoring.cache cannot be read, and is made anew: " in one.getMessage() for one in caplog.records)
+    assert all("platform.monitoring.cache cannot be read, and is rebuilt: " in one.getMessage() for one in caplog.records)
     assert "panicked" not in capfd.readouterr().err
     assert all(path.exists() for path in others)
     caplog.clear()
