@@ -106,6 +106,7 @@ OF_LEDGER: Mapping[str, str] = {
     "previous": "Version that a rollback goes back to.",
     "challenger": "Newest version that is not champion.",
     "training_tables": "Tables and versions that the version was trained on, as JSON.",
+    "training_table_digests": "What tells these versions from those of a table that was created again, as JSON.",
     "feature_versions": "Versions of the feature sets that the version was trained on, as JSON.",
     "code_version": "Hash of the code that trained the version.",
     "seed": "Seed of the training.",

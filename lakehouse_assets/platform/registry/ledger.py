@@ -13,7 +13,17 @@ import polars as pl
 from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.registry.registry import Aliases, ModelVersion, features_of
-from lakehouse_assets.platform.registry.training_run import CANDIDATE, CODE_VERSION, DIGEST, ENVIRONMENT, FEATURES, RECIPE, SEED, TABLES
+from lakehouse_assets.platform.registry.training_run import (
+    CANDIDATE,
+    CODE_VERSION,
+    DIGEST,
+    ENVIRONMENT,
+    FEATURES,
+    RECIPE,
+    SEED,
+    TABLE_DIGESTS,
+    TABLES,
+)
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 DecisionName = Literal[
@@ -47,6 +57,7 @@ LEDGER_SCHEMA: Final = pl.Schema(
         "previous": pl.Int64(),
         "challenger": pl.Int64(),
         "training_tables": pl.String(),
+        "training_table_digests": pl.String(),
         "feature_versions": pl.String(),
         "code_version": pl.String(),
         "seed": pl.Int64(),
@@ -79,6 +90,7 @@ class LedgerEntry:
         previous: The previous champion since then, if any.
         challenger: The challenger since then, if any.
         training_tables: JSON object of the tables that the version was trained on and their Delta versions.
+        training_table_digests: JSON object of what tells these versions from those of another Delta table of the same name.
         feature_versions: JSON object of the versions of its feature sets.
         code_version: Of the code that trained it.
         seed: Of the training.
@@ -104,6 +116,7 @@ class LedgerEntry:
     previous: int | None
     challenger: int | None
     training_tables: str | None
+    training_table_digests: str | None
     feature_versions: str | None
     code_version: str | None
     seed: int | None
@@ -194,6 +207,7 @@ def ledger_entry(
         previous=after.previous,
         challenger=after.challenger,
         training_tables=tags.get(TABLES),
+        training_table_digests=tags.get(TABLE_DIGESTS),
         feature_versions=tags.get(FEATURES),
         code_version=tags.get(CODE_VERSION),
         seed=int(tags[SEED]) if SEED in tags else None,

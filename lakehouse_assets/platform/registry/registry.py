@@ -22,7 +22,16 @@ from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDat
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_card import NOTE, version_text, with_decision
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER, predictor_digest
-from lakehouse_assets.platform.registry.training_run import DECISION, DIGEST, FEATURES, FINGERPRINT, TABLES, TrainingRun, log_run
+from lakehouse_assets.platform.registry.training_run import (
+    DECISION,
+    DIGEST,
+    FEATURES,
+    FINGERPRINT,
+    TABLE_DIGESTS,
+    TABLES,
+    TrainingRun,
+    log_run,
+)
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -60,6 +69,12 @@ class ModelVersion:
         """The tables that it was trained on, with their Delta versions; empty for a version that somebody else registered."""
         tables: dict[str, int] = json.loads(self.tags.get(TABLES, "{}"))
         return tables
+
+    @property
+    def table_digests(self) -> dict[str, str]:
+        """What tells these versions from those of a table of the same name that was created again; of trainings that said it."""
+        digests: dict[str, str] = json.loads(self.tags.get(TABLE_DIGESTS, "{}"))
+        return digests
 
     @property
     def features(self) -> dict[str, FeatureVersion]:
@@ -304,11 +319,6 @@ class Registry:
         if (database := self._database) is not None:
             return database.metrics(version.run_id)
         return dict(self._client().get_run(version.run_id).data.metrics)
-
-    def table_digests(self, version: ModelVersion) -> dict[str, str]:
-        """What tells the tables that it was trained on from others of the same name, by table: see `TrainingTable`."""
-        inputs = self._client().get_run(version.run_id).inputs.dataset_inputs
-        return {one.dataset.name: one.dataset.digest for one in inputs}
 
     @property
     def _database(self) -> MlflowDatabase | None:

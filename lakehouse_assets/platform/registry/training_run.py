@@ -38,6 +38,7 @@ TRAINED_BY: Final = "trained_by"
 DECISION: Final = "decision"
 ENVIRONMENT: Final = "environment"
 TABLES: Final = "training_tables"
+TABLE_DIGESTS: Final = "training_table_digests"
 FEATURES: Final = "feature_versions"
 REASON: Final = "training_reason"
 _COMMIT, _PARENT, _SOURCE_NAME, _SOURCE_TYPE = "mlflow.source.git.commit", "mlflow.parentRunId", "mlflow.source.name", "mlflow.source.type"
@@ -151,6 +152,7 @@ class TrainingRun:
             SEED: str(self.seed),
             ENVIRONMENT: self.environment,
             TABLES: json.dumps({table.name: table.version for table in self.tables}, sort_keys=True),
+            TABLE_DIGESTS: json.dumps({table.name: table.digest for table in self.tables}, sort_keys=True),
             **({FEATURES: self._features} if self.features else {}),
             **({_COMMIT: self.commit} if self.commit else {}),
             **({TRAINED_BY: self.user} if self.user else {}),

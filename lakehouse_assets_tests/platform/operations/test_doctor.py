@@ -20,6 +20,7 @@ from lakehouse_assets.platform.operations.doctor.examine import examine
 from lakehouse_assets.platform.operations.doctor.findings import Checkup
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.pipeline.model_training import digest_of
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage import maintenance, platform_tables
@@ -293,9 +294,14 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     source = tables_of(healthy).table(SILVER)
     version = source.version()
     champion = SimpleNamespace(
-        model_name="revenue_forecast.models.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version}
+        model_name="revenue_forecast.models.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version}, table_digests={}
     )
     registry = SimpleNamespace(aliases=lambda _: Aliases(champion=7), versions=lambda _: [champion])
+    assert wrong(checkup(healthy, lambda: registry)) == []
+    champion.table_digests = {SILVER: "of the table that was deleted"}
+    (other,) = (finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER)
+    assert f"version {version} of {SILVER}, which was deleted and created again since: it cannot be reproduced" in other.what
+    champion.table_digests = {SILVER: digest_of(source, version)}
     assert wrong(checkup(healthy, lambda: registry)) == []
     source.replace(source.scan().collect(), None)
     for path in set(source.delta(version).file_uris()):

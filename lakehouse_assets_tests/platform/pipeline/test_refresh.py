@@ -303,8 +303,8 @@ def test_a_source_that_was_deleted_and_created_again_is_noticed(shop):
     shutil.rmtree(shop.table("shop.silver.sales").uri)
     shutil.rmtree(shop.table("shop.silver.sales__quarantine").uri)
     shop.table("shop.silver.sales").create(schema_of(Sale), ("month",))
-    with pytest.raises(
-        NoSuchVersion,
-        match=r"shop\.gold\.revenue has read shop\.silver\.sales up to version 1, and shop\.silver\.sales was deleted and created again since: it is at version 0",
-    ):
+    said = (
+        r"shop\.gold\.revenue has read shop\.silver\.sales up to version 1, and .* was deleted and created again since: it is at version 0"
+    )
+    with pytest.raises(NoSuchVersion, match=said):
         refresh(shop, revenue)

@@ -50,6 +50,7 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "previous": 4,
         "challenger": 3,
         "training_tables": '{"demo.features.daily": 3, "sales.gold.daily_revenue": 0}',
+        "training_table_digests": '{"demo.features.daily": "abc", "sales.gold.daily_revenue": "dddddddddddddddddddddddddddddddddddd"}',
         "feature_versions": '{"demo.features.daily": {"meaning": 77, "number": 2}}',
         "code_version": "c1",
         "seed": 7,
@@ -69,7 +70,18 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
 def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_origin():
     row = entry(4, "retired by hand in MLflow", after=Aliases(previous=4)).frame().row(0, named=True)
     assert (row["version"], row["champion"], row["previous"]) == (4, None, 4)
-    unknown = ("run_id", "training_tables", "feature_versions", "code_version", "seed", "environment", "candidate", "recipe", "digest")
+    unknown = (
+        "run_id",
+        "training_tables",
+        "training_table_digests",
+        "feature_versions",
+        "code_version",
+        "seed",
+        "environment",
+        "candidate",
+        "recipe",
+        "digest",
+    )
     assert [row[name] for name in unknown] == [None] * len(unknown)
 
 

@@ -46,6 +46,7 @@ def test_a_version_names_what_made_it(registry):
         "seed": "7",
         "environment": "e1",
         "training_tables": json.dumps({"demo.features.daily": 3, "sales.gold.daily_revenue": 0}),
+        "training_table_digests": json.dumps({"demo.features.daily": "abc", "sales.gold.daily_revenue": "d" * 36}),
         "feature_versions": json.dumps({"demo.features.daily": {"meaning": 77, "number": 2}}),
     }
 

@@ -20,10 +20,12 @@ from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled
 from lakehouse_assets.platform.monitoring.drift.watched_rows import TableRows
 from lakehouse_assets.platform.monitoring.profiling.groups import CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
+from lakehouse_assets.platform.pipeline.model_training import digest_of
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,11 @@ class Drift(MonitorKind):
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
         of, lakehouse = watched.monitor.of, watched.lakehouse
-        name, version = self._baseline(watched)
+        name, version, trouble = self._baseline(watched)
         if version is None:
-            said = f"Not evaluated: no model that learns from {of} has a champion. Train one, or name a baseline: "
-            return [Verdict(passed=None, text=said + f"Drift({self.time!r}, against='{of}@VERSION').")]
+            return [
+                Verdict(passed=None, text=f"Not evaluated: {trouble}, or name a baseline: Drift({self.time!r}, against='{of}@VERSION').")
+            ]
 
         # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
         added = tuple(column for column in lakehouse.table(of).schema() if column.startswith("_") or column in OWN_COLUMNS)
@@ -117,26 +120,51 @@ class Drift(MonitorKind):
         """See `MonitorKind.why`."""
         return Drifted(watched, self.time, bad).causes()
 
-    def _baseline(self, watched: Watched) -> tuple[str, int | None]:
-        """The table of the baseline and its version; no version if there is none."""
+    def _baseline(self, watched: Watched) -> tuple[str, int | None, str]:
+        """The table of the baseline and its version; if there is none no version, and why."""
+        of, lakehouse = watched.monitor.of, watched.lakehouse
         if self.against is not None:
             name, at, version = self.against.partition("@")
-            return name, int(version) if at else watched.lakehouse.table(name).version()
-        of = watched.monitor.of
-        models = [one for one in watched.catalog.declarations if isinstance(one, ModelDeclaration)]
-        versions = (learnt_from(watched.lakehouse, model.name).get(of) for model in models)
-        return of, next((version for version in versions if version is not None), None)
+            return name, int(version) if at else lakehouse.table(name).version(), ""
+        models = [one.name for one in watched.catalog.declarations if isinstance(one, ModelDeclaration)]
+        learnt = next((found for model in models if (found := learnt_from(lakehouse, model, of)) is not None), None)
+        if learnt is None:
+            return of, None, f"no model that learns from {of} has a champion. Train one"
+        if not learnt.is_of(lakehouse.table(of)):
+            why = f"the champion of {learnt.model} learnt from version {learnt.version} of {of}, which was deleted and created again since"
+            return of, None, f"{why}. Train it again (`lakehouse train {learnt.model} --force`)"
+        return of, learnt.version, ""
 
 
-def learnt_from(lakehouse: Lakehouse, model: str) -> dict[str, int]:
-    """The tables and versions that the champion of a model was trained on; none if it has no champion."""
+@dataclass(frozen=True)
+class Learnt:
+    """A version of a table that the champion of a model was trained on.
+
+    Attributes:
+        model: The model.
+        version: Of the table.
+        digest: What tells it from the same version of a table that was created again; None: the training has not said.
+    """
+
+    model: str
+    version: int
+    digest: str | None
+
+    def is_of(self, table: Table) -> bool:
+        """Whether a table is the one that was learnt from."""
+        return self.digest in {None, digest_of(table, self.version)}
+
+
+def learnt_from(lakehouse: Lakehouse, model: str, table: str) -> Learnt | None:
+    """What the champion of a model was trained on of a table; None if it has no champion, or was trained on others."""
     ledger = lakehouse.table(model)
     last = last_decision(ledger.scan()) if ledger.exists() else None
     if last is None or last["champion"] is None:
-        return {}
-    rows = ledger.scan().filter(pl.col("version") == last["champion"], pl.col("training_tables").is_not_null())
-    texts = rows.select("training_tables").head(1).collect().to_series().to_list()
-    return {name: int(version) for name, version in json.loads(texts[0]).items()} if texts else {}
+        return None
+    rows = ledger.scan().filter(pl.col("version") == last["champion"], pl.col("training_tables").is_not_null()).head(1).collect()
+    found = rows.row(0, named=True) if rows.height else {}
+    version = json.loads(found.get("training_tables") or "{}").get(table)
+    return None if version is None else Learnt(model, int(version), json.loads(found.get("training_table_digests") or "{}").get(table))
 
 
 def keys_of(declared: Declaration | None) -> tuple[str, ...]:

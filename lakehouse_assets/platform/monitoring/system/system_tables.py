@@ -163,6 +163,7 @@ DECISIONS: Final = SystemTable(
         "candidate": Column(_TEXT, "`model`, or the name of the baseline that the version is."),
         "code_version": Column(_TEXT, "Of the code that trained it."),
         "training_tables": Column(_TEXT, "JSON object of the tables that it was trained on and their versions."),
+        "training_table_digests": Column(_TEXT, "JSON object of what tells these versions from those of a table that was created again."),
         "run_id": Column(_TEXT, "The run of MLflow that made the version."),
     },
 )

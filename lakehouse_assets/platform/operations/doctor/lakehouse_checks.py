@@ -11,12 +11,12 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
-from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
 from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion, standing_still
 from lakehouse_assets.platform.operations.landed_files import remedies, with_path
 from lakehouse_assets.platform.operations.maintenance import models_in_use
+from lakehouse_assets.platform.pipeline.model_training import digest_of
 from lakehouse_assets.platform.storage import disk, inventory, platform_tables
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -92,19 +92,23 @@ def _move_product(lakehouse: Lakehouse, product: str) -> str:
 
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
-    """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
-    models = {asset.name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
+    """Models in use whose training tables are others now, or cannot be read any more at the versions that they were trained on."""
     for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
         for name, number in version.tables.items():
-            if not _is_readable(checkup.lakehouse.table(name), number):
-                model = models[version.model_name]
-                yield Finding(
-                    "error",
-                    model.name,
-                    f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
-                    f"{name}, which cannot be read any more: it cannot be reproduced",
-                    f"lakehouse train {model.name} --force",
-                )
+            table = checkup.lakehouse.table(name)
+            if not _is_readable(table, number):
+                why = "which cannot be read any more"
+            elif version.table_digests.get(name) not in {None, digest_of(table, number)}:
+                why = "which was deleted and created again since"
+            else:
+                continue
+            yield Finding(
+                "error",
+                version.model_name,
+                f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
+                f"{name}, {why}: it cannot be reproduced",
+                f"lakehouse train {version.model_name} --force",
+            )
 
 
 def _is_readable(table: Table, version: int) -> bool:

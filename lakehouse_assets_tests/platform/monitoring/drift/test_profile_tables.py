@@ -3,7 +3,9 @@
 The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
 """
 
+import json
 import logging
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,9 +27,10 @@ from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.drift.drift_log import DRIFTS_SCHEMA
 from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled, update_profiles
 from lakehouse_assets.platform.monitoring.drift.watched_rows import TableRows
-from lakehouse_assets.platform.monitoring.kinds.drift_kind import learnt_from
+from lakehouse_assets.platform.monitoring.kinds.drift_kind import Learnt, learnt_from
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.retraining import evidence
+from lakehouse_assets.platform.pipeline.model_training import digest_of
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -36,6 +39,7 @@ from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.drift.newest_rows import latest
 from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
+from lakehouse_assets_tests.platform.orchestration.level import level_model
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = START + timedelta(days=30)
@@ -382,7 +386,7 @@ def test_without_a_champion_and_a_baseline_nothing_is_evaluated(tmp_path):
 def test_the_baseline_is_what_the_champion_learnt_from(tmp_path):
     lake = Lakehouse(str(tmp_path))
     ledger = lake.table("shop.models.returns")
-    assert learnt_from(lake, ledger.name) == {}
+    assert learnt_from(lake, ledger.name, "shop.silver.orders") is None
     ledger.create(LEDGER_SCHEMA)
     decisions = [(1, 1, 1), (2, 2, 1), (3, 3, 3), (4, 4, 3)]
     rows = [
@@ -390,7 +394,28 @@ def test_the_baseline_is_what_the_champion_learnt_from(tmp_path):
         for at, version, champion in decisions
     ]
     ledger.append(pl.DataFrame(rows, schema=LEDGER_SCHEMA))
-    assert learnt_from(lake, ledger.name) == {"shop.silver.orders": 30}
+    assert learnt_from(lake, ledger.name, "shop.silver.orders") == Learnt(ledger.name, 30, None)
+    assert learnt_from(lake, ledger.name, "shop.silver.others") is None
+
+
+def test_a_table_that_was_created_again_is_not_what_the_champion_learnt_from(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    stored, ledger = lake.table("shop.silver.orders"), lake.table(level_model.name)
+    stored.create(SCHEMA, ("day",))
+    stored.append(BASE)
+    ledger.create(LEDGER_SCHEMA)
+    learnt = {"training_tables": json.dumps({stored.name: 1}), "training_table_digests": json.dumps({stored.name: digest_of(stored, 1)})}
+    ledger.append(pl.DataFrame([{"sequence": 1, "version": 1, "champion": 1, **learnt}], schema=LEDGER_SCHEMA))
+    moved = monitor("shop.monitors.moved", of=stored.name, kind=Drift("at"))
+    (verdict, *_) = evaluation(lake, LATER, (level_model,)).judge(moved).verdicts
+    assert verdict.passed
+    shutil.rmtree(stored.uri)
+    stored.create(SCHEMA, ("day",))
+    stored.append(BASE)
+    (verdict, *_) = evaluation(lake, LATER, (level_model,)).judge(moved).verdicts
+    assert verdict.passed is None
+    assert "learnt from version 1 of shop.silver.orders, which was deleted and created again since" in verdict.text
+    assert f"`lakehouse train {level_model.name} --force`" in verdict.text
 
 
 @pytest.mark.parametrize(
