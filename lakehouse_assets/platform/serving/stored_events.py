@@ -56,7 +56,7 @@ class StoredEvents:
         wanted = frame_of(keys, {name: kind.columns[name] for name in served.key}).with_row_index(_NUMBER)
         table = self._lakehouse.table(event.name)
         if not table.exists():
-            raise _lacking(event.name, served, range(len(keys)))
+            raise _not_there(event.name)
         first = served.key[0]
         near = table.scan().filter(pl.col(first).is_in(wanted[first].implode())).select(list(kind.columns))
         found = wanted.lazy().join(near, on=list(served.key), how="left", maintain_order="left", coalesce=True)
@@ -80,16 +80,14 @@ class StoredEvents:
         served, driving, examples = self._served, self._served.roles.driving, self._served.endpoint.model.examples
         older: dict[str, int | None] = {}
         for one in served.roles.sets:
+            if not self._lakehouse.table(one.name).exists():
+                raise _not_there(one.name)
             read = version_to_read(self._lakehouse.table(one.name), loaded.learnt.get(one.name))
             if read is None:
                 raise refused(
                     503, f"the rows of {one.name} that the model has learnt from are gone: /ready says what to do", retry_after="5"
                 )
-            if one is not driving and not self._lakehouse.table(one.name).exists():
-                raise refused(503, f"{one.name} has no rows yet: `lakehouse run {one.name}` makes them", retry_after="5")
             older[one.name] = read.older
-        if not self._lakehouse.table(driving.name).exists():
-            raise _lacking(driving.name, served, range(named.height))
         stored = self._read(driving.name).filter(pl.col(driving.event_time).is_in(named[driving.event_time].unique().implode()))
         stored = of_version(Keys(named.select(driving.entity).drop_nulls().unique()).filter(stored), older.pop(driving.name))
         others: Mapping[str, int] = {name: number for name, number in older.items() if number is not None}
@@ -111,6 +109,10 @@ class StoredEvents:
 
     def _read(self, name: str) -> pl.LazyFrame:
         return self._lakehouse.table(name).scan()
+
+
+def _not_there(table: str) -> Refused:
+    return refused(503, f"{table} does not exist now: `lakehouse run {table}` makes it", retry_after="5")
 
 
 def _lacking(table: str, served: Served, numbers: Sequence[int]) -> Refused:

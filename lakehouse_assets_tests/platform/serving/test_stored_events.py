@@ -1,6 +1,7 @@
 """Keys of stored events are answered from what batch knows: as the prediction table says, however old they are."""
 
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -41,6 +42,13 @@ def test_keys_say_what_the_prediction_table_says(settings):
         status, answer = connection.post("/endpoints/busy", {"keys": [{"receipt": "r1"}, {"receipt": "none"}]})
         assert (status, answer["errors"]) == (422, [{"row": 1, "field": "receipt", "message": f"{till.receipts.name} has no row for it"}])
         assert connection.post("/endpoints/busy", {"keys": []})[0] == 422
+        # That a table is not there is not the caller's fault.
+        for gone in (till.receipts.name, till.of_receipts.name, till.of_shops.name):
+            folder = Path(root.lakehouse.table(gone).uri)
+            folder.rename(folder.with_suffix(".away"))
+            status, answer = connection.post("/endpoints/busy", {"keys": [{"receipt": "r1"}]})
+            assert (status, answer["errors"][0]["message"]) == (503, f"{gone} does not exist now: `lakehouse run {gone}` makes it")
+            folder.with_suffix(".away").rename(folder)
         assert service.log.flush()
     logged = root.lakehouse.table(ASKED.name).scan().filter(pl.col("request") == '{"receipt":"r40"}').collect()
     assert json.loads(logged["key"].item()) == {"receipt": "r40"}
