@@ -23,7 +23,7 @@ from lakehouse_assets.platform.ingestion.opened import BrokenStream, BrokenStrea
 from lakehouse_assets.platform.ingestion.zone import LISTED, Zone
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
 from lakehouse_assets.platform.storage.predicates import ColumnValues
 from lakehouse_assets.platform.storage.stream import append_stream
 from lakehouse_assets.platform.storage.table import Table
@@ -125,7 +125,11 @@ class Ingestion:
         """Read what is pending, batch by batch; each batch is in bronze when it is yielded.
 
         With an archive, the files that were read are moved there at last; those that cannot be moved are yielded with the reason.
+
+        Raises:
+            NoSuchVersion: Bronze has read files that the landing log does not know: it was deleted.
         """
+        self._check_log()
         self.discover(run_id)
         broken = BrokenStreams()
         more = True
@@ -135,6 +139,19 @@ class Ingestion:
                 yield files
         if self.feed.archive and (stuck := move_read_files(self.log, self.zone, self.feed, self.bronze.cursor(self.cursor), run_id)):
             yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
+
+    def _check_log(self) -> None:
+        """Stop before files get numbers that bronze has passed: they would never be read.
+
+        Raises:
+            NoSuchVersion: So they would.
+        """
+        at, numbered = self.bronze.cursor(self.cursor), self.state().numbered
+        if (at or 0) > (numbered or 0):
+            raise NoSuchVersion(
+                f"{self.bronze.name} has read the files of feed {self.feed.name} up to number {at}, but {self.log.name} has given "
+                f"{numbered or 0}: it was deleted, and new files would get numbers that count as read. `lakehouse doctor` says what to do"
+            )
 
     def _next_batch(self, run_id: str, broken: BrokenStreams, child: Child) -> tuple[list[Ingested], bool] | None:
         """The results of the next files, and whether more of them are pending; None if there are none."""

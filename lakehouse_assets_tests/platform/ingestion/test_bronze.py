@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import LocalZone
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 FEED = Feed("orders", headers=(("id", "value"),), optional=("note",), new_columns="rescue")
@@ -54,6 +56,27 @@ def test_each_file_is_read_once(ingestion):
     write(ingestion, "b.csv", "3,z")
     assert ingest(ingestion) == [("b.csv", 1)]
     assert ids(ingestion) == ["1", "2", "3"]
+
+
+def test_without_the_log_that_numbered_its_files_nothing_is_read_and_nothing_numbered(ingestion):
+    """New files would get numbers that bronze has passed: they would count as read, for good."""
+    for name in ("a.csv", "b.csv"):
+        write(ingestion, name, f"{name},x")
+    ingest(ingestion)
+    shutil.rmtree(ingestion.log.uri)
+    ingestion.create("Orders.")
+    for path in ingestion.zone.folder.iterdir():
+        path.unlink()
+    write(ingestion, "new.csv", "3,z")
+    for _ in range(3):
+        with pytest.raises(
+            NoSuchVersion, match=r"read the files of feed orders up to number 2, but .* has given 0: it was deleted.*doctor"
+        ):
+            ingest(ingestion)
+    assert landing.latest(ingestion.log).height == 0
+    shutil.rmtree(ingestion.bronze.uri)
+    ingestion.create("Orders.")
+    assert ingest(ingestion) == [("new.csv", 1)]
 
 
 def test_rows_say_where_they_came_from(ingestion):
