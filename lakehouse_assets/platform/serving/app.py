@@ -28,7 +28,7 @@ NONE: Final = "none"
 """What requests are counted as that are of no endpoint."""
 _ENDPOINTS: Final = "/endpoints/"
 _FAILED: Final = "the service failed on this request; its log says why"
-_TEXTS: Final = {404: "there is no such path: /openapi.json lists all", 405: "this path does not take that method: see /openapi.json"}
+_NO_PATH: Final = "there is no such path: /openapi.json lists all"
 
 
 class Application:
@@ -174,7 +174,9 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _no_path(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 Starlette asks by type
-    text = _TEXTS.get(error.status_code, error.detail)
+    allowed = (error.headers or {}).get("Allow", "other methods")
+    texts = {404: _NO_PATH, 405: f"this path takes {allowed}: see /openapi.json"}
+    text = texts.get(error.status_code, error.detail)
     return json_response(Refused(error.status_code, [FieldError(text)]).body(), error.status_code, error.headers)
 
 

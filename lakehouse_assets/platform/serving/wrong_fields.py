@@ -76,7 +76,7 @@ def _wrong(raw: msgspec.Raw | None, dtype: pl.DataType, kind: Any, what: str, *,
         if bytes(raw).strip() == b"null":
             return f"it is null, and {what} needs a value: {_how(dtype)}"
         if dtype.is_integer() and _is_integer(raw):
-            return f"it is too large or too small for this column: {_how(dtype)}"
+            return f"it is too large or too small for this column: {_how(dtype)}, {_range(dtype)}"
         return f"it is {_article(dtype)}: {_how(dtype)}"
     return None
 
@@ -89,7 +89,7 @@ def _article(dtype: pl.DataType) -> str:
     if (named := _NAMED.get(dtype.base_type())) is not None:
         return named
     if dtype.is_integer():
-        return "no whole number of this type"
+        return "no whole number"
     return "no number" if dtype.is_numeric() else "no text"
 
 
@@ -110,10 +110,14 @@ def _how(dtype: pl.DataType) -> str:  # noqa: PLR0911 one for each sort of type
         inner = dtype.inner
         return f"write a list in brackets; of each value: {_how(inner() if isinstance(inner, type) else inner)}"
     if dtype.is_integer():
-        sort = str(dtype)  # as Int8 or UInt32
-        bits, signed = int(sort.removeprefix("U").removeprefix("Int")), not sort.startswith("U")
-        least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        return f"write it as 12, without quotes and decimals, from {least} to {most}"
+        return "write it as 12, without quotes and decimals"
     if dtype == pl.Decimal:
         return 'write it as "12.50"'
     return "write it as 12.5, without quotes" if dtype.is_numeric() else 'write it in quotes, as "abc"'
+
+
+def _range(dtype: pl.DataType) -> str:
+    sort = str(dtype)  # as Int8 or UInt32
+    bits, signed = int(sort.removeprefix("U").removeprefix("Int")), not sort.startswith("U")
+    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return f"from {least} to {most}"

@@ -218,6 +218,7 @@ class Till:
         self.online = Memory()
         self.decisions = ModelDecisions(self.root.lakehouse.table(returned.name), returned.name, self.root.registry(), "test")
         self.decisions.create()
+        self.root.lakehouse.table(receipts.name).create(receipts.schema)
 
     def add(self, predictor: Any, example: pl.DataFrame = INPUTS) -> int:
         """Log a version; nobody asks for it yet."""
