@@ -6,6 +6,7 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
+from lakehouse_assets.platform.registry.ledger import by_whom
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import live
 from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, Text, rounded, short
@@ -15,7 +16,6 @@ NAME: Final = "models"
 SENTENCE: Final = "Which version of each model is in use, who decided that and why, and how good it is in each part of the rows."
 _READ: Final = "page: models"
 _SLICES: Final = 15
-_GATE: Final = "the gate"
 _SENTENCE: Final = 600
 
 
@@ -95,9 +95,8 @@ def _figures(made: list[dict[str, Any]], judged: list[dict[str, Any]], owner: st
         ),
         *_score(made, judged, champion),
     ]
-    by = last["decided_by"] or _GATE
     decided = f"version {last['version']} {last['decision']}"
-    return [*found, Figure("Newest decision", decided, f"by {by}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
+    return [*found, Figure("Newest decision", decided, f"by {by_whom(last)}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
 
 
 def _score(made: list[dict[str, Any]], judged: list[dict[str, Any]], champion: int | None) -> list[Figure]:
@@ -178,7 +177,7 @@ def _ledger(made: list[dict[str, Any]]) -> pl.DataFrame:
                 "when (UTC)": f"{one['decided_at']:%Y-%m-%d %H:%M}",
                 "version": one["version"],
                 "decision": one["decision"],
-                "by": one["decided_by"] or (_GATE if one["question"] else "a person"),
+                "by": by_whom(one),
                 "champion since then": "none" if one["champion"] is None else f"version {one['champion']}",
                 "reasons": short(decisive(one["reasons"]), f"lakehouse models show {one['model_name']}", _SENTENCE),
             }

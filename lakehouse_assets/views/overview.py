@@ -10,6 +10,7 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, LEAKAGE_CHECK, NOT_NULL_CHECK, PARITY_CHECK
+from lakehouse_assets.platform.registry.ledger import by_whom
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import newest_accuracy
@@ -242,9 +243,9 @@ def _decided(lake: Client) -> Iterator[dict[str, Any]]:
         ledger = lake.table(model.name)
         if not ledger.exists():
             continue
-        last = ledger.select(("decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
+        last = ledger.select(("decided_at", "version", "decision", "decided_by", "question", "reasons"), what=_READ)
         for one in last.top_k(_DECISIONS, by="decided_at").collect().to_dicts():
-            done = f"version {one['version']} {one['decision']} by {one['decided_by'] or 'the gate'}"
+            done = f"version {one['version']} {one['decision']}, by {by_whom(one)}"
             yield _did(one["decided_at"], model.name, done, short(decisive(one["reasons"]), f"lakehouse models show {model.name}"))
 
 

@@ -146,13 +146,13 @@ class ModelStep:
         decisions.advance(self._done(because))
         return replace(self.last_result(), promoted=False, reasons=(why,))
 
-    def promote(self, version: int, reason: str) -> ChampionChange:
+    def promote(self, version: int, reason: str, by: str | None = None) -> ChampionChange:
         """Make a version the champion by hand: see `ModelDecisions.promote`."""
-        return self.open_ledger().promote(version, reason)
+        return self.open_ledger().promote(version, reason, by)
 
-    def rollback(self) -> ChampionChange:
+    def rollback(self, by: str | None = None) -> ChampionChange:
         """Make the previous champion the champion again: see `ModelDecisions.rollback`."""
-        return self.open_ledger().rollback()
+        return self.open_ledger().rollback(by)
 
     def approve(self, version: int, by: str, reason: str) -> ChampionChange:
         """Approve a version that passed the gate: see `Approvals.approve`."""
