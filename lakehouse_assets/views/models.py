@@ -148,6 +148,7 @@ def _evaluation(judged: dict[str, Any], champion: int | None) -> list[Block]:
         blocks.append(
             Bars(f"Evaluation of version {judged['version']} by slice", pl.DataFrame(bars), unit, names, {"better": "good", "worse": "bad"})
         )
+    blocks += [Note(f"**{one.name}**: {one.meaning}", "plain" if one.passed else "warn") for one in compared.leaks if one.meaning]
     if compared.guards:
         guards = [
             {

@@ -20,12 +20,14 @@ from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.governance.principal import this_user
+from lakehouse_assets.platform.modelling.gate.guards import Guard
+from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.pipeline.runner import Runner
-from lakehouse_assets.platform.registry.ledger import by_whom
+from lakehouse_assets.platform.registry.ledger import Verdict, by_whom
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
-from lakehouse_assets.views.blocks import Figures, Rows
+from lakehouse_assets.views.blocks import Figures, Note, Rows
 from lakehouse_assets.views.models import one_model
 from lakehouse_assets.views.overview import page as overview
 from lakehouse_assets_tests.mlflow_connections import forget_connections
@@ -162,6 +164,17 @@ def test_every_door_says_who_decided(lake, monkeypatch):
 
     query = PAGE.read_text(encoding="utf-8").split("Who promoted what:")[1].split("```")[1].removeprefix("sql")
     assert lake.sql(query)["by_whom"].to_list() == ["a person", me, me, "the gate"]
+
+
+def test_a_leak_that_only_warns_is_said_by_the_command_and_on_the_page(lake, monkeypatch):
+    """Where the overview sends people who read that the check failed."""
+    guard = Guard(name="leakage: clock month", value=0.99, high=1.0, meaning="month goes with time")
+    judged = Decision(promote=False, question="change", verdict="refused", reasons=("Refused: no better.",), guards=(guard,))
+    ledger = lake.models._step(MODEL).open_ledger()
+    verdict = Verdict(decision="kept as challenger", reasons=judged.reasons, question="change", numbers=judged.to_json())
+    assert ledger.record(ledger.state(), verdict, 2, aliases=ledger.state().aliases)
+    assert "leakage: month goes with time" in outputs(lake, monkeypatch, "show", MODEL)
+    assert any(isinstance(block, Note) and "month goes with time" in block.text for block in one_model(lake, MODEL))
 
 
 @pytest.mark.parametrize("alias", ["promote", "versions", "by_name", "", "Champion", "champion@previous"])
