@@ -102,11 +102,10 @@ def _figures(made: list[dict[str, Any]], judged: list[dict[str, Any]], owner: st
 def _score(made: list[dict[str, Any]], judged: list[dict[str, Any]], champion: int | None) -> list[Figure]:
     """How good the champion was when it was compared: as the one that was judged, or, of a baseline, as the one that was compared with."""
     own = next((one for one in judged if one["version"] == champion), None)
-    compared = () if own is None else Decision.from_json(own["numbers"]).comparisons
-    if compared:
-        first = compared[0]
-        than = f"{first.opponent}: {first.opponent_score:.4g}, in {counted(first.folds, 'test')}"
-        return [Figure(f"{first.metric} of the champion", f"{first.score:.4g}", than)]
+    compared = None if own is None else Decision.from_json(own["numbers"]).decisive
+    if compared is not None:
+        than = f"{compared.opponent}: {compared.opponent_score:.4g}, in {counted(compared.folds, 'test')}"
+        return [Figure(f"{compared.metric} of the champion", f"{compared.score:.4g}", than)]
     candidate = next((one["candidate"] for one in made if one["version"] == champion), None)
     for one in judged:
         for against in Decision.from_json(one["numbers"]).comparisons:

@@ -205,7 +205,13 @@ def _failed_checks(lake: Client, values: dict[str, Any], alerts: dict[str, dict[
             shows = "lakehouse quarantine show {}" if row["quarantined"] else "lakehouse show {}"
             remedy = _REMEDIES.get(name, shows).format(table)
             since = _since(alerts, f"check:{table}:{name}", *([f"quarantine:{table}"] if row["quarantined"] else []))
-            yield _row(table, _check(lake, table, name, row["check_texts"].get(name, ""), remedy), "stopped" if stops else SEVERITIES["warn"], remedy, since)
+            yield _row(
+                table,
+                _check(lake, table, name, row["check_texts"].get(name, ""), remedy),
+                "stopped" if stops else SEVERITIES["warn"],
+                remedy,
+                since,
+            )
 
 
 def _failed_monitors(lake: Client, values: dict[str, Any], alerts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -156,6 +156,11 @@ def table_of(numbers: str | None) -> str:
     return "" if numbers is None else Decision.from_json(numbers).table()
 
 
+def in_short_of(numbers: str | None) -> str:
+    """What decided, in few words; empty if there are no numbers."""
+    return "" if numbers is None else Decision.from_json(numbers).in_short
+
+
 def leaks_of(numbers: str | None) -> tuple[Guard, ...]:
     """What a leakage report warned of, or refused, when a decision was made."""
     return () if numbers is None else Decision.from_json(numbers).leaks

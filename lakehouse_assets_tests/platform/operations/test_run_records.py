@@ -27,9 +27,7 @@ def totals(*, mended: bool) -> dg.AssetsDefinition:
             severity = dg.AssetCheckSeverity.ERROR if name == "stops" else dg.AssetCheckSeverity.WARN
             metadata = {"not_evaluated": True} if name == "silent" else {}
             said = "it says why" if name == "stops" else None
-            yield dg.AssetCheckResult(
-                asset_key=KEY, check_name=name, passed=passed, severity=severity, metadata=metadata, description=said
-            )
+            yield dg.AssetCheckResult(asset_key=KEY, check_name=name, passed=passed, severity=severity, metadata=metadata, description=said)
 
     return asset
 
