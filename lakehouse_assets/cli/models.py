@@ -10,6 +10,7 @@ import click
 from lakehouse_assets.cli.complete import MODELS
 from lakehouse_assets.cli.shared import JSON, Noun, client
 from lakehouse_assets.cli.terminal import add_row, ago, grid, line, print_json, print_paged, right, say
+from lakehouse_assets.platform.registry.ledger import by_whom, leaks_of
 from lakehouse_assets.platform.wording import counted, span
 
 _VERSIONS = 20
@@ -78,11 +79,14 @@ def show(model: str, as_json: bool) -> None:
     say((values["model"], "bold"), f": {'no champion' if champion is None else f'version {champion} is champion'}")
     details = {version["version"]: version for version in values["versions"]}
     for decision in values["decisions"]:
-        say(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}")
+        say(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}, by {by_whom(decision)}")
         if decision.get("training_reason"):
             say(("  trained because: ", "dim"), decision["training_reason"])
         for reason in decision["reasons"]:
             say(f"  {reason}")
+        for leak in leaks_of(decision["numbers"]):
+            if leak.passed:  # what was refused is among the reasons
+                say(("  warning     ", "dim"), f"leakage: {leak.meaning}")
         # Below the newest decision about it.
         if (version := details.pop(decision["version"], None)) is not None:
             _print_version(version)

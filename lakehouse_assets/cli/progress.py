@@ -116,7 +116,8 @@ def result(table: "TableRun") -> str:
 def _trained(metadata: dict[str, Any]) -> str:
     """What a training came to."""
     decided, champion = metadata.get("newest_decision", ""), metadata.get("champion")
-    why = printable(str(metadata["reasons"]).split("\n", 1)[0].removeprefix("- ").split(":", 1)[0]).rstrip(".")
+    first = str(metadata["reasons"]).split("\n", 1)[0].removeprefix("- ").split(":", 1)[0].rstrip(".")
+    why = printable(str(metadata.get("in_short") or first))
     if not decided.startswith("version"):
         return f"not trained: {why}"
     return f"trained {decided}, {'champion' if decided == champion else 'not champion'}: {why}"

@@ -134,19 +134,23 @@ class Models:
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.
 
+        The ledger keeps the user of this process as who decided.
+
         Raises:
             LookupError: No product declares the model, or it has no previous champion.
         """
-        return self._step(model).rollback()
+        return self._step(model).rollback(self.context.reader.principal.name)
 
     def promote(self, model: str, version: int, reason: str) -> Any:
         """Make a version the champion by hand; the change, with `champion` and `champion_before`.
+
+        The ledger keeps the reason, and the user of this process as who decided.
 
         Raises:
             LookupError: No product declares the model, or it has no such version.
         """
         step: Any = self._step(model)
-        return step.promote(version, reason)
+        return step.promote(version, reason, self.context.reader.principal.name)
 
     def approve(self, model: str, version: int, by: str, reason: str = "") -> Any:
         """Make a version champion that passed the gate and waits for the approval of a person; the change, as that of `promote`.

@@ -50,6 +50,7 @@ def status(context: Context) -> dict[str, Any]:
             row
             | {
                 "failed_checks": [check.name for check in failed.get(row["table"], [])],
+                "check_texts": {check.name: check.text for check in failed.get(row["table"], []) if check.text},
                 "failed_monitors": [one["monitor"].rpartition(".")[2] for one in watched if one["table"] == row["table"]],
                 "stopped_by": [check.name for check in failed.get(row["table"], []) if check.stops],
             }

@@ -6,6 +6,7 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
+from lakehouse_assets.platform.registry.ledger import by_whom
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import live
 from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, Text, rounded, short
@@ -15,7 +16,6 @@ NAME: Final = "models"
 SENTENCE: Final = "Which version of each model is in use, who decided that and why, and how good it is in each part of the rows."
 _READ: Final = "page: models"
 _SLICES: Final = 15
-_GATE: Final = "the gate"
 _SENTENCE: Final = 600
 
 
@@ -95,19 +95,17 @@ def _figures(made: list[dict[str, Any]], judged: list[dict[str, Any]], owner: st
         ),
         *_score(made, judged, champion),
     ]
-    by = last["decided_by"] or _GATE
     decided = f"version {last['version']} {last['decision']}"
-    return [*found, Figure("Newest decision", decided, f"by {by}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
+    return [*found, Figure("Newest decision", decided, f"by {by_whom(last)}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
 
 
 def _score(made: list[dict[str, Any]], judged: list[dict[str, Any]], champion: int | None) -> list[Figure]:
     """How good the champion was when it was compared: as the one that was judged, or, of a baseline, as the one that was compared with."""
     own = next((one for one in judged if one["version"] == champion), None)
-    compared = () if own is None else Decision.from_json(own["numbers"]).comparisons
-    if compared:
-        first = compared[0]
-        than = f"{first.opponent}: {first.opponent_score:.4g}, in {counted(first.folds, 'test')}"
-        return [Figure(f"{first.metric} of the champion", f"{first.score:.4g}", than)]
+    compared = None if own is None else Decision.from_json(own["numbers"]).decisive
+    if compared is not None:
+        than = f"{compared.opponent}: {compared.opponent_score:.4g}, in {counted(compared.folds, 'test')}"
+        return [Figure(f"{compared.metric} of the champion", f"{compared.score:.4g}", than)]
     candidate = next((one["candidate"] for one in made if one["version"] == champion), None)
     for one in judged:
         for against in Decision.from_json(one["numbers"]).comparisons:
@@ -149,6 +147,7 @@ def _evaluation(judged: dict[str, Any], champion: int | None) -> list[Block]:
         blocks.append(
             Bars(f"Evaluation of version {judged['version']} by slice", pl.DataFrame(bars), unit, names, {"better": "good", "worse": "bad"})
         )
+    blocks += [Note(f"**{one.name}**: {one.meaning}", "plain" if one.passed else "warn") for one in compared.leaks if one.meaning]
     if compared.guards:
         guards = [
             {
@@ -178,7 +177,7 @@ def _ledger(made: list[dict[str, Any]]) -> pl.DataFrame:
                 "when (UTC)": f"{one['decided_at']:%Y-%m-%d %H:%M}",
                 "version": one["version"],
                 "decision": one["decision"],
-                "by": one["decided_by"] or (_GATE if one["question"] else "a person"),
+                "by": by_whom(one),
                 "champion since then": "none" if one["champion"] is None else f"version {one['champion']}",
                 "reasons": short(decisive(one["reasons"]), f"lakehouse models show {one['model_name']}", _SENTENCE),
             }

@@ -9,7 +9,8 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform import clock
-from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, LEAKAGE_CHECK, NOT_NULL_CHECK, PARITY_CHECK
+from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, LEAKAGE_CHECK, NOT_NULL_CHECK
+from lakehouse_assets.platform.registry.ledger import by_whom
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import newest_accuracy
@@ -33,10 +34,10 @@ _ENDED: Final[dict[str, tuple[str, Tone]]] = {
 _CHECKS: Final = {
     NOT_NULL_CHECK: "values are missing",
     FILES_CHECK: "a file could not be read",
-    LEAKAGE_CHECK: "a column tells the model what it is to predict",
-    PARITY_CHECK: "a request was answered otherwise than the same rows are scored offline",
 }
-"""What checks that are no rules of a contract say."""
+"""What checks are about that are no rules of a contract and whose own text does not say it."""
+_REMEDIES: Final = {FILES_CHECK: "lakehouse files list --refused", LEAKAGE_CHECK: "lakehouse models show {}"}
+"""Commands that show why checks fail that are not about rows."""
 _TRAINED: Final = frozenset({"has_champion", "features_of_champion"})
 """Kinds of monitors that are content again after a training."""
 _TRACED: Final = frozenset({"drift", "residual_drift", "accuracy"})
@@ -153,9 +154,11 @@ def _age(days: list[date]) -> list[Block]:
     return [Note(f"The newest data is of {max(days)}, {old}: what follows is of that time. `lakehouse land` takes newer files.", "warn")]
 
 
-def _check(lake: Client, table: str, name: str) -> str:
-    text = rule_texts(lake, table).get(name) or _CHECKS.get(name)
-    return f"check {name}" if text is None or text == name else f"check {name}: {text}"
+def _check(lake: Client, table: str, name: str, said: str, more: str) -> str:
+    """What a failed check is about, and what it said."""
+    about = rule_texts(lake, table).get(name) or _CHECKS.get(name) or ""
+    parts = [part for part in (about if about != name else "", short(said, more)) if part]
+    return f"check {name}" + (f": {'. '.join(parts)}" if parts else "")
 
 
 def _wrong(lake: Client, values: dict[str, Any]) -> list[Block]:
@@ -199,9 +202,16 @@ def _failed_checks(lake: Client, values: dict[str, Any], alerts: dict[str, dict[
         table = row["table"]
         for name in row["failed_checks"]:
             stops = name in row["stopped_by"]
-            remedy = f"lakehouse quarantine show {table}" if row["quarantined"] else f"lakehouse show {table}"
+            shows = "lakehouse quarantine show {}" if row["quarantined"] else "lakehouse show {}"
+            remedy = _REMEDIES.get(name, shows).format(table)
             since = _since(alerts, f"check:{table}:{name}", *([f"quarantine:{table}"] if row["quarantined"] else []))
-            yield _row(table, _check(lake, table, name), "stopped" if stops else SEVERITIES["warn"], remedy, since)
+            yield _row(
+                table,
+                _check(lake, table, name, row["check_texts"].get(name, ""), remedy),
+                "stopped" if stops else SEVERITIES["warn"],
+                remedy,
+                since,
+            )
 
 
 def _failed_monitors(lake: Client, values: dict[str, Any], alerts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -242,9 +252,9 @@ def _decided(lake: Client) -> Iterator[dict[str, Any]]:
         ledger = lake.table(model.name)
         if not ledger.exists():
             continue
-        last = ledger.select(("decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
+        last = ledger.select(("decided_at", "version", "decision", "decided_by", "question", "reasons"), what=_READ)
         for one in last.top_k(_DECISIONS, by="decided_at").collect().to_dicts():
-            done = f"version {one['version']} {one['decision']} by {one['decided_by'] or 'the gate'}"
+            done = f"version {one['version']} {one['decision']}, by {by_whom(one)}"
             yield _did(one["decided_at"], model.name, done, short(decisive(one["reasons"]), f"lakehouse models show {model.name}"))
 
 

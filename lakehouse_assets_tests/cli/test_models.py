@@ -1,6 +1,7 @@
 """`run`, `status` and `models` agree about champions, also when somebody sets an alias in MLflow in between."""
 
 import shutil
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -18,10 +19,17 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
+from lakehouse_assets.platform.governance.principal import this_user
+from lakehouse_assets.platform.modelling.gate.guards import Guard
+from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.platform.registry.ledger import Verdict, by_whom
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.views.blocks import Figures, Note, Rows
+from lakehouse_assets.views.models import one_model
+from lakehouse_assets.views.overview import page as overview
 from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.platform.orchestration.level import (
     DAYS,
@@ -36,6 +44,8 @@ from lakehouse_assets_tests.platform.orchestration.level import (
     level_model,
     scores,
 )
+
+PAGE = Path(__file__).parents[2] / "docs" / "system_tables.md"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +141,40 @@ def test_a_promotion_by_hand_goes_through_the_ledger_and_a_rollback_undoes_it(la
     assert answers(lake) == (1, [1])
     with pytest.raises(LookupError, match="no version 7"):
         lake.models.promote(MODEL, 7, "a typo")
+
+
+def test_every_door_says_who_decided(lake, monkeypatch):
+    """By the command, the newest one first: the user of the machine, who is asked of the system; the gate; and MLflow knows nobody."""
+    me = this_user(str(lake.settings.root), "").name
+    lake.models.promote(MODEL, 2, "tried on the new shop")
+    lake.models.rollback(MODEL)
+    lake.models.reject(MODEL, 2, "Ada", "no better")
+    in_mlflow(lake).set_registered_model_alias(MODEL, "champion", "2")
+    expected = ["a person", "Ada", me, me, "the gate", "the gate"]
+    assert [by_whom(decision) for decision in lake.models.show(MODEL)["decisions"]] == expected
+    said = outputs(lake, monkeypatch, "show", MODEL).splitlines()
+    assert [line.rsplit(", by ", 1)[1] for line in said if line.startswith("version ")] == expected
+
+    ledger = next(block for block in one_model(lake, MODEL) if isinstance(block, Rows) and block.heading.startswith("Ledger"))
+    assert ledger.frame["by"].to_list() == expected
+    newest = next(one for block in one_model(lake, MODEL) if isinstance(block, Figures) for one in block.items if "Newest" in one.label)
+    assert newest.note.startswith("by a person, ")
+    done = next(block for block in overview(lake).blocks if isinstance(block, Rows) and block.heading == "What was done last")
+    assert [text.rsplit(", by ", 1)[1] for text in done.frame["done"]] == expected
+
+    query = PAGE.read_text(encoding="utf-8").split("Who promoted what:")[1].split("```")[1].removeprefix("sql")
+    assert lake.sql(query)["by_whom"].to_list() == ["a person", me, me, "the gate"]
+
+
+def test_a_leak_that_only_warns_is_said_by_the_command_and_on_the_page(lake, monkeypatch):
+    """Where the overview sends people who read that the check failed."""
+    guard = Guard(name="leakage: clock month", value=0.99, high=1.0, meaning="month goes with time")
+    judged = Decision(promote=False, question="change", verdict="refused", reasons=("Refused: no better.",), guards=(guard,))
+    ledger = lake.models._step(MODEL).open_ledger()
+    verdict = Verdict(decision="kept as challenger", reasons=judged.reasons, question="change", numbers=judged.to_json())
+    assert ledger.record(ledger.state(), verdict, 2, aliases=ledger.state().aliases)
+    assert "leakage: month goes with time" in outputs(lake, monkeypatch, "show", MODEL)
+    assert any(isinstance(block, Note) and "month goes with time" in block.text for block in one_model(lake, MODEL))
 
 
 @pytest.mark.parametrize("alias", ["promote", "versions", "by_name", "", "Champion", "champion@previous"])

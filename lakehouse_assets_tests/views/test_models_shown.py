@@ -1,5 +1,6 @@
 """The champion's numbers are the champion's, and of a decision the line is shown that decides."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_beside_a_model_as_champion_stands_its_own_score_and_no_other():
     unjudged = [row(3, 2, 2, opponent="naive", score=0.2), row(2, 2, 1)]
     shown = {one.label: one.value for one in _figures(unjudged, unjudged[:1], "team:a")}
     assert "WAPE of the champion" not in shown
+
+
+def test_a_champion_is_shown_beside_what_came_nearest_to_it():
+    made = row(2, 2, 1, opponent="far", score=0.3)
+    numbers = Decision.from_json(made["numbers"])
+    (far,) = numbers.comparisons
+    near = replace(far, opponent="near", opponent_score=0.31, gain=0.03, passed=False)
+    made["numbers"] = replace(numbers, comparisons=(far, near)).to_json()
+    shown = {one.label: one.note for one in _figures([made], [made], "team:a")}
+    assert shown["WAPE of the champion"].startswith("near: 0.31")
 
 
 def test_a_comparison_says_of_which_version_it_is_and_what_decided():

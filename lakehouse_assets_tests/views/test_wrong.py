@@ -32,10 +32,13 @@ def alert(number: int, key: str) -> dict[str, Any]:
     return {"alert_id": f"a{number}", "key": key, "text": f"alert {number}", "severity": "warn", "opened_at": at}
 
 
-def status(checks: dict[str, list[str]], monitors: tuple[dict[str, Any], ...] = (), alerts: tuple[str, ...] = ()) -> dict[str, Any]:
-    """As `lake.status()` gives it."""
+def status(checks: dict[str, dict[str, str]], monitors: tuple[dict[str, Any], ...] = (), alerts: tuple[str, ...] = ()) -> dict[str, Any]:
+    """As `lake.status()` gives it; of each table the failed checks with what they said."""
     return {
-        "tables": [{"table": table, "failed_checks": found, "stopped_by": [], "quarantined": None} for table, found in checks.items()],
+        "tables": [
+            {"table": table, "failed_checks": [*found], "check_texts": dict(found), "stopped_by": [], "quarantined": None}
+            for table, found in checks.items()
+        ],
         "failed_monitors": [*monitors],
         "open_alerts": [alert(number, key) for number, key in enumerate(alerts, 1)],
         "refused_files": [],
@@ -50,10 +53,25 @@ def wrong(lake, values) -> list[dict[str, Any]]:
 def test_what_is_also_an_alert_stands_once(lake):
     fresh = failed("sales.monitors.fresh", _TABLE, "drift")
     keys = (f"check:{_TABLE}:not_null", "monitor:sales.monitors.fresh:amount:country=GB", "monitor:sales.monitors.fresh", "step:other")
-    rows = wrong(lake, status({_TABLE: ["not_null"]}, (fresh,), keys))
+    rows = wrong(lake, status({_TABLE: {"not_null": ""}}, (fresh,), keys))
     assert [row["what"] for row in rows] == [_TABLE, _TABLE, "step:other"]
     assert [row["alert since (UTC)"] for row in rows] == ["2026-01-01 00:00", "2026-01-02 00:00", "2026-01-04 00:00"]
     assert rows[2]["what to do"] == "lakehouse alerts show a4"
+
+
+@pytest.mark.parametrize(
+    ("table", "check", "said", "why", "to_do"),
+    [
+        (_MODEL, "leakage", "month goes with time", "check leakage: month goes with time", f"lakehouse models show {_MODEL}"),
+        (_PREDICTIONS, "parity", "1 of 3 differ", "check parity: 1 of 3 differ", f"lakehouse show {_PREDICTIONS}"),
+        (_TABLE, "not_null", "2 missing values", "check not_null: values are missing. 2 missing values", f"lakehouse show {_TABLE}"),
+        (_TABLE, "files_read", "", "check files_read: a file could not be read", "lakehouse files list --refused"),
+        (_TABLE, "own", "", "check own", f"lakehouse show {_TABLE}"),
+    ],
+)
+def test_a_failed_check_says_what_it_said_itself_and_the_command_that_shows_it(lake, table, check, said, why, to_do):
+    (row,) = wrong(lake, status({table: {check: said}}))
+    assert (row["why"], row["what to do"]) == (why, to_do)
 
 
 @pytest.mark.parametrize(("severity", "said"), [("error", "error"), ("warn", "warning")])

@@ -67,10 +67,12 @@ class FailedCheck:
     Attributes:
         name: Of the check.
         stops: Whether it stops what is downstream (its severity is ERROR); else it warns.
+        text: What it said.
     """
 
     name: str
     stops: bool
+    text: str = ""
 
 
 def last_run(home: Path) -> RecordedRun | None:
@@ -175,7 +177,8 @@ def failed_checks(home: Path, declared: Mapping[str, Collection[str]]) -> dict[s
         # A check that was only planned, because its step was skipped, has no event.
         evaluation = json.loads(event)["dagster_event"]["event_specific_data"] if event else None
         if name in declared.get(table, ()) and evaluation is not None and NOT_EVALUATED not in evaluation.get("metadata", {}):
-            failed.setdefault(table, []).append(FailedCheck(name, evaluation["severity"]["__enum__"] == _ERROR))
+            stops, text = evaluation["severity"]["__enum__"] == _ERROR, evaluation.get("description") or ""
+            failed.setdefault(table, []).append(FailedCheck(name, stops, text))
     return failed
 
 

@@ -86,6 +86,8 @@ def model(asset: ModelDeclaration, ledger: Table, result: ModelStepResult, repor
         "newest_decision": f"version {result.version}" if result.version else "nothing was decided yet",
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
     }
+    if result.in_short:
+        metadata["in_short"] = result.in_short
     if result.table:
         metadata["gate"] = dg.MetadataValue.md(result.table)
     if result.metrics:

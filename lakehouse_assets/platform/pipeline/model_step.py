@@ -24,7 +24,16 @@ from lakehouse_assets.platform.pipeline.model_training import Challenger, ModelT
 from lakehouse_assets.platform.pipeline.shadow import CalledBack, Shadow
 from lakehouse_assets.platform.registry.approvals import Approvals
 from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
-from lakehouse_assets.platform.registry.ledger import BY_HAND, DecisionName, Verdict, last_decision, leaks_of, rejection_of, table_of
+from lakehouse_assets.platform.registry.ledger import (
+    BY_HAND,
+    DecisionName,
+    Verdict,
+    in_short_of,
+    last_decision,
+    leaks_of,
+    rejection_of,
+    table_of,
+)
 from lakehouse_assets.platform.registry.registry import ModelVersion, NoSuchModelVersion, Registry, nothing_known
 from lakehouse_assets.platform.storage import feature_versions, platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
@@ -50,6 +59,7 @@ class ModelStepResult:
         version: The version of the last decision, if there was one.
         champion: The champion's version, if there is one.
         table: What the gate compared, as Markdown; empty for a decision by hand.
+        in_short: What decided, in few words; empty for a decision by hand.
         leaks: What gives the target away in the training set of the last decision: what only warns passed.
         metrics: Of the training, empty if none took place.
         plots: Of the training, PNG.
@@ -60,6 +70,7 @@ class ModelStepResult:
     version: int | None
     champion: int | None
     table: str = ""
+    in_short: str = ""
     leaks: tuple[Guard, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     plots: Mapping[str, bytes] = field(default_factory=dict)
@@ -144,15 +155,15 @@ class ModelStep:
         decisions = self.open_ledger()
         decisions.sync()
         decisions.advance(self._done(because))
-        return replace(self.last_result(), promoted=False, reasons=(why,))
+        return replace(self.last_result(), promoted=False, reasons=(why,), in_short="")
 
-    def promote(self, version: int, reason: str) -> ChampionChange:
+    def promote(self, version: int, reason: str, by: str | None = None) -> ChampionChange:
         """Make a version the champion by hand: see `ModelDecisions.promote`."""
-        return self.open_ledger().promote(version, reason)
+        return self.open_ledger().promote(version, reason, by)
 
-    def rollback(self) -> ChampionChange:
+    def rollback(self, by: str | None = None) -> ChampionChange:
         """Make the previous champion the champion again: see `ModelDecisions.rollback`."""
-        return self.open_ledger().rollback()
+        return self.open_ledger().rollback(by)
 
     def approve(self, version: int, by: str, reason: str) -> ChampionChange:
         """Approve a version that passed the gate: see `Approvals.approve`."""
@@ -170,8 +181,9 @@ class ModelStep:
             return ModelStepResult(promoted=False, reasons=(reason,), version=None, champion=None)
         champion = last["decision"] in _PROMOTIONS and last["champion"] == last["version"]
         promoted = champion and last.get("candidate") in {None, MODEL}
-        table, leaks = table_of(last.get("numbers")), leaks_of(last.get("numbers"))
-        return ModelStepResult(promoted, tuple(last["reasons"].split("\n")), last["version"], last["champion"], table, leaks)
+        numbers = last.get("numbers")
+        reasons, leaks = tuple(last["reasons"].split("\n")), leaks_of(numbers)
+        return ModelStepResult(promoted, reasons, last["version"], last["champion"], table_of(numbers), in_short_of(numbers), leaks)
 
     def _record(self, decisions: ModelDecisions, version: ModelVersion, challenger: Challenger, cursors: tuple[Cursor, ...]) -> bool:
         """Let the gate decide and record it; again if the champion changed meanwhile. False if another run decided on these data."""
@@ -222,7 +234,7 @@ class ModelStep:
         reasons = Fallback(self.registry, decisions, training).use_the_first([str(short)])
         decisions.advance(cursors)
         last = self.last_result()
-        return replace(last, promoted=False, reasons=tuple(reasons))
+        return replace(last, promoted=False, reasons=tuple(reasons), in_short="")
 
 
 def newest_versions(lakehouse: Lakehouse, before: Mapping[str, int | None]) -> dict[str, int]:

@@ -146,8 +146,13 @@ class ModelDecisions:
         if cursors:
             self._commit(None, cursors)
 
-    def promote(self, version: int, reason: str) -> ChampionChange:
+    def promote(self, version: int, reason: str, by: str | None = None) -> ChampionChange:
         """Make a version the champion by hand. It is idempotent.
+
+        Args:
+            version: Of the model.
+            reason: Is kept in the ledger.
+            by: The person who decides, if that is known.
 
         Raises:
             NoSuchModelVersion: MLflow does not have the version; the error lists the versions.
@@ -159,11 +164,14 @@ class ModelDecisions:
         while True:
             state = self.sync()
             before = state.aliases.champion
-            if before == version or self._champion_by_hand(state, "promoted by hand", version, reason):
+            if before == version or self._champion_by_hand(state, "promoted by hand", version, reason, by):
                 return ChampionChange(model_name=self.model_name, champion=version, champion_before=before)
 
-    def rollback(self) -> ChampionChange:
+    def rollback(self, by: str | None = None) -> ChampionChange:
         """Make the previous champion the champion again; a second rollback undoes the first.
+
+        Args:
+            by: The person who decides, if that is known.
 
         Raises:
             LookupError: There is no previous champion, it was deleted from MLflow, or another decision was taken at the same moment.
@@ -178,7 +186,7 @@ class ModelDecisions:
             if before is None
             else f"Version {before} was rolled back to version {previous} by hand."
         )
-        while state.aliases.champion == before and not self._champion_by_hand(state, "rolled back", previous, reason):
+        while state.aliases.champion == before and not self._champion_by_hand(state, "rolled back", previous, reason, by):
             state = self.sync()
         if state.aliases.champion not in {before, previous}:
             raise LookupError(
@@ -187,8 +195,9 @@ class ModelDecisions:
             )
         return ChampionChange(model_name=self.model_name, champion=previous, champion_before=before)
 
-    def _champion_by_hand(self, state: LedgerState, decision: DecisionName, version: int, reason: str) -> bool:
-        return self.record(state, Verdict(decision=decision, reasons=[reason]), version, aliases=state.aliases.promote(version))
+    def _champion_by_hand(self, state: LedgerState, decision: DecisionName, version: int, reason: str, by: str | None) -> bool:
+        verdict = Verdict(decision=decision, reasons=[reason], decided_by=by)
+        return self.record(state, verdict, version, aliases=state.aliases.promote(version))
 
     # --- ledger and MLflow in agreement
 

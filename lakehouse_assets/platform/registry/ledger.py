@@ -3,7 +3,7 @@
 Here are its rows, their schema, and how the last decision is read. When a row is committed, and how MLflow follows, is in `decisions`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -42,6 +42,10 @@ DecisionName = Literal[
 
 BY_HAND: Final = ("rolled back", "promoted by hand", "promoted by hand in MLflow")
 """The decisions by which a person chooses a champion, whatever the gate says."""
+
+GATE: Final = "the gate"
+PERSON: Final = "a person"
+"""Who decided without a name: only the gate is asked a question, so who was asked none is a person."""
 
 LEDGER_SCHEMA: Final = pl.Schema(
     {
@@ -100,7 +104,7 @@ class LedgerEntry:
         digest: Of the files of its predictor.
         question: What the gate was asked: whether a `first` model, a `change` or a `refresh` may become champion; None by hand.
         numbers: JSON of what the gate compared; None by hand.
-        decided_by: The person, for a decision by hand.
+        decided_by: The person, for a decision by hand; None for the gate's, and where MLflow does not keep who it was.
         training_reason: Why the training was asked for that the decision ends; None: by schedule, or without a reason.
     """
 
@@ -165,6 +169,11 @@ def table_of(numbers: str | None) -> str:
     return "" if numbers is None else Decision.from_json(numbers).table()
 
 
+def in_short_of(numbers: str | None) -> str:
+    """What decided, in few words; empty if there are no numbers."""
+    return "" if numbers is None else Decision.from_json(numbers).in_short
+
+
 def leaks_of(numbers: str | None) -> tuple[Guard, ...]:
     """What a leakage report warned of, or refused, when a decision was made."""
     return () if numbers is None else Decision.from_json(numbers).leaks
@@ -220,6 +229,11 @@ def ledger_entry(
         decided_by=verdict.decided_by,
         training_reason=verdict.training_reason,
     )
+
+
+def by_whom(decision: Mapping[str, Any]) -> str:
+    """Who took a decision, in words: a person by name, the gate, or a person whose name is not known."""
+    return decision["decided_by"] or (GATE if decision["question"] else PERSON)
 
 
 def last_decision(ledger: pl.LazyFrame) -> dict[str, Any] | None:

@@ -26,7 +26,8 @@ def totals(*, mended: bool) -> dg.AssetsDefinition:
         for name, passed in {"warns": False, "stops": False, "passes": True, "mended": mended, "renamed": False, "silent": False}.items():
             severity = dg.AssetCheckSeverity.ERROR if name == "stops" else dg.AssetCheckSeverity.WARN
             metadata = {"not_evaluated": True} if name == "silent" else {}
-            yield dg.AssetCheckResult(asset_key=KEY, check_name=name, passed=passed, severity=severity, metadata=metadata)
+            said = "it says why" if name == "stops" else None
+            yield dg.AssetCheckResult(asset_key=KEY, check_name=name, passed=passed, severity=severity, metadata=metadata, description=said)
 
     return asset
 
@@ -49,7 +50,7 @@ def test_failed_checks_and_runs_are_those_of_the_instance(settings, home):
         theirs = {key.name for key, record in records.items() if record.status == AssetCheckExecutionRecordStatus.FAILED}
         found = run_records.failed_checks(home, DECLARED)
         assert found.keys() == DECLARED.keys()
-        assert set(found["shop.gold.totals"]) == {FailedCheck("warns", stops=False), FailedCheck("stops", stops=True)}
+        assert set(found["shop.gold.totals"]) == {FailedCheck("warns", stops=False), FailedCheck("stops", stops=True, text="it says why")}
         assert {check.name for check in found["shop.gold.totals"]} == theirs
         assert run_records.runs_under_way(home) == ["11111111-1111-4111-8111-111111111111"]
         opened.delete_run("11111111-1111-4111-8111-111111111111")

@@ -125,10 +125,15 @@ class Comparison:
         """The opponent as a sentence names it."""
         return f"the {self.kind} {self.opponent}" if self.opponent != self.kind else f"the {self.kind}"
 
+    @property
+    def scores(self) -> str:
+        """The two scores in words."""
+        return f"{self.metric} {self.score:.4g} against {self.opponent_score:.4g} for {self.name}"
+
     def __str__(self) -> str:
         if not self.by_fold:
             return f"{self.metric}: no fold has scores of both the challenger and {self.name}."
-        text = f"{self.metric} {self.score:.4g} against {self.opponent_score:.4g} for {self.name}"
+        text = self.scores
         if self.equal:
             return f"{text}: the same losses in {_folds(self.folds)}, to the last digit."
         if self.gain * self.mean_gain < 0:

@@ -47,6 +47,20 @@ class Decision:
         return self.slices[0] if self.slices else None
 
     @property
+    def decisive(self) -> Comparison | None:
+        """The comparison that decided: of those that did not pass, or else of all, the one in which the challenger did worst."""
+        tested = [one for one in self.comparisons if math.isfinite(one.score)]
+        return min(tested, key=lambda one: (one.passed, one.gain if math.isfinite(one.gain) else -math.inf), default=None)
+
+    @property
+    def in_short(self) -> str:
+        """What decided, in few words: two scores, or the first refusal where all comparisons passed."""
+        one, refused = self.decisive, [reason for reason in self.reasons if reason.startswith("Refused: ")]
+        if one is None or (one.passed and refused):
+            return next(iter(refused or self.reasons), "").rstrip(".")
+        return one.scores
+
+    @property
     def leaks(self) -> tuple[Guard, ...]:
         """What the leakage report warned of, or refused."""
         return tuple(guard for guard in self.guards if guard.name.startswith(LEAKAGE))

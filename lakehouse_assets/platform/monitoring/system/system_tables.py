@@ -154,7 +154,7 @@ DECISIONS: Final = SystemTable(
         "decided_at": Column(TIMESTAMP, "When it was decided."),
         "decision": Column(_TEXT, "`promoted`, `kept as challenger`, `rolled back`, …"),
         "version": Column(_WHOLE, "The version that it is about."),
-        "decided_by": Column(_TEXT, "The person, for a decision by hand; null for the gate's."),
+        "decided_by": Column(_TEXT, "The person, for a decision by hand; null for the gate's, and by hand where it is not known who."),
         "reasons": Column(_TEXT, "Sentences, one a line."),
         "question": Column(_TEXT, "What the gate was asked: `first`, `change` or `refresh`; null by hand."),
         "champion_before": Column(_WHOLE, "The champion until then."),

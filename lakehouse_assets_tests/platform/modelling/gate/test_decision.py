@@ -3,6 +3,8 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -60,6 +62,24 @@ def test_every_baseline_has_to_be_beaten_not_only_the_best_one_on_average():
     assert [one.passed for one in decision.comparisons] == [True, False]
     assert not decision.promote
     assert "Refused: it is not better than the baseline window beyond chance." in decision.reasons
+
+
+def test_in_short_the_comparison_is_said_that_decided():
+    """Not the first one: a version that beats one baseline, and is refused because of another, would read as refused for nothing."""
+    losses = frame(challenger=noisy(0.35, seed=1), weak=noisy(0.44, seed=2), near=noisy(0.36, seed=3), strong=noisy(0.33, seed=4))
+
+    def short(*baselines: str, **more: Any) -> str:
+        return decide(losses, RULE, challenger="challenger", baselines=baselines, metric="WAPE", **more).in_short
+
+    assert short("weak", "near", "strong").endswith(" for the baseline strong")
+    assert short("weak", "strong", champion="near", same_recipe=True, newest=SOUND).endswith(" for the baseline strong")
+    # All are beaten: the one that came nearest. And what refuses it besides losses.
+    beaten = frame(challenger=noisy(0.2, seed=1), weak=noisy(0.44, seed=2), near=noisy(0.4, seed=3))
+    passed = partial(decide, beaten, RULE, challenger="challenger", baselines=("weak", "near"), metric="WAPE")
+    assert passed().in_short.endswith(" for the baseline near")
+    assert Decision.from_json(passed().to_json()).in_short == passed().in_short
+    assert passed(guards=[Guard(name="size", value=9.0, high=1.0)]).in_short == "Refused: size is 9, and has to be at most 1"
+    assert "nothing to compare it with" in short()
 
 
 def test_a_registered_baseline_that_is_champion_makes_it_the_first_question():
