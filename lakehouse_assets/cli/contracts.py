@@ -18,7 +18,7 @@ _CONSEQUENCES = {
 }
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, argument_command="show")
 def contracts() -> None:
     """What tables promise: show it, see what a change breaks, exchange it as Open Data Contract Standard 3.1.
 

@@ -85,7 +85,7 @@ def _print_dry_run(values: dict[str, Any]) -> None:
     say("\nNothing was written.")
 
 
-@click.group(cls=Noun)
+@click.group(cls=Noun, argument_command="list")
 def files() -> None:
     """The landing log: `lakehouse files` shows what became of every file that ever landed.
 

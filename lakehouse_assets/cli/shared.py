@@ -3,10 +3,12 @@
 What is printed, and how, is in `terminal`.
 """
 
+import difflib
 import errno
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +29,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for prog
 _ROOT = variable("root")
 _PANIC = "PanicException"
 """What a panic of Rust is called, as over a file of garbage: each library has a class of its own, and none is an Exception."""
+_NEAR = 0.75
+"""How similar a word has to be to a verb to be taken for it."""
 _QUIET, _VERBOSE = f"{__name__}.quiet", f"{__name__}.verbose"
 
 
@@ -176,10 +180,10 @@ class Noun(Commands):
     """A noun with verbs, as `lakehouse files retry PATH`. The noun alone, or with options, lists.
 
     Args:
-        argument_command: The verb that is proposed where an argument stands in place of one.
+        argument_command: The verb that is proposed where an argument stands in place of one; empty: none.
     """
 
-    def __init__(self, *args: Any, argument_command: str = "list", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, argument_command: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._argument_command = argument_command
 
@@ -196,10 +200,18 @@ class Noun(Commands):
             UsageError: There is no such verb; the error lists them and shows the whole command that may have been meant.
         """
         if args[0] not in self.commands:
-            proposed = f"{ctx.command_path} {self._argument_command} {' '.join(args)}"
-            verbs = ", ".join(self.commands)
-            raise click.UsageError(f"{args[0]!r} is none of {verbs}. Did you mean `{proposed}`?", ctx)
+            verbs, proposed = ", ".join(self.commands), self._meant(ctx, args)
+            raise click.UsageError(f"{args[0]!r} is none of {verbs}." + (f" Did you mean `{proposed}`?" if proposed else ""), ctx)
         return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, args: list[str]) -> str:
+        """The command that may have been meant: one without the noun, a verb that is written so similarly, or an argument alone."""
+        root = ctx.find_root()
+        if isinstance(root.command, click.Group) and args[0] in root.command.commands:
+            return f"{root.command_path} {shlex.join(args)}"
+        if near := difflib.get_close_matches(args[0], self.commands, 1, _NEAR):
+            return f"{ctx.command_path} {shlex.join([near[0], *args[1:]])}"
+        return f"{ctx.command_path} {shlex.join([self._argument_command, *args])}" if self._argument_command else ""
 
 
 def _reason_of_the_disk(error: Exception) -> str | None:

@@ -75,8 +75,8 @@ class Monitors:
             window: Begin of the window that failed, as `2026-02-03`, in UTC; None: the newest that failed.
 
         Returns:
-            `monitor`, `table`, `evaluated_at`, `now` (where it does not fail any more, or not in this table, a sentence that says so; else
-            empty), `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
+            `monitor`, `table`, `evaluated_at`, `now` (where it passes now, could not be evaluated since, or failed in another table, a
+            sentence that says so; else empty), `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
             `window`, `weight` (how many times its threshold the column is, times its importance), `importance` for the champion (None: not
             known), and `steps` from the watched table to where the change came in. Both lists are empty if nothing failed.
 
@@ -106,15 +106,17 @@ class Monitors:
 
     def _what_is_now(self, monitor: "Monitor", failed: Values) -> str:
         """That a failure is over, or is one of another table; empty: it holds."""
-        from lakehouse_assets.platform.monitoring.verdicts import FAILED
+        from lakehouse_assets.platform.monitoring.verdicts import FAILED, PASSED
 
         table, found = self.context.root.lakehouse.table(monitor.of), list[str]()
         if not failed:
             return ""
         now = _summary(monitor, self._latest([monitor]).get(monitor.name, []))
-        if now["state"] not in {None, FAILED}:
-            passes = "passes" if now["state"] == "passed" else "was not evaluated"
-            found.append(f"{monitor.name} {passes} now, judged at {now['evaluated_at']:%Y-%m-%d %H:%M} UTC: what follows is over.")
+        if now["state"] == PASSED:
+            found.append(f"{monitor.name} passes now, judged at {now['evaluated_at']:%Y-%m-%d %H:%M} UTC: what follows is over.")
+        elif now["state"] not in {None, FAILED}:  # that ends no alert
+            last = f"{monitor.name} could not be evaluated at {now['evaluated_at']:%Y-%m-%d %H:%M} UTC, after this failure"
+            found.append(f"{last}: whether what follows still holds is not known.")
         if not table.exists():
             found.append(f"{monitor.of} does not exist any more.")
         elif failed[0]["table_id"] not in {None, str(table.now().metadata().id)}:

@@ -2,16 +2,19 @@
 
 import json
 import logging
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.cli.shared import Noun
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFiles
 from lakehouse_assets.platform.monitoring.alerts.take import take
@@ -164,6 +167,24 @@ def test_a_mistake_is_one_sentence_that_names_what_was_meant(call, words, said):
 def test_a_verb_that_is_none_is_answered_with_the_command_that_was_meant(call):
     assert "Did you mean `lakehouse files list measurements`?" in call("files", "measurements", code=2, prog_name="lakehouse").stderr
     assert f"`lakehouse quarantine show {SILVER}`" in call("quarantine", SILVER, code=2, prog_name="lakehouse").stderr
+
+
+@pytest.mark.parametrize("noun", sorted(name for name, one in main.commands.items() if isinstance(one, Noun)))
+def test_what_is_proposed_after_a_noun_is_a_command_that_takes_what_was_given(noun):
+    verbs = main.commands[noun].commands
+    for word in ("why", "run", "settings", "some.table", "lst", "shwo"):
+        if word in verbs:
+            continue
+        said = CliRunner().invoke(main, [noun, word, "an argument"], prog_name="lakehouse").stderr
+        assert f"{word!r} is none of {', '.join(verbs)}." in said
+        proposed = shlex.split(said.partition("Did you mean `")[2].partition("`")[0])
+        if word in main.commands:
+            assert proposed == ["lakehouse", word, "an argument"]
+        elif (near := {"lst": "list", "shwo": "show"}.get(word)) in verbs:
+            assert proposed == ["lakehouse", noun, near, "an argument"]
+        elif proposed:
+            assert proposed[:2] + proposed[3:] == ["lakehouse", noun, word, "an argument"]
+            assert any(isinstance(one, click.Argument) for one in verbs[proposed[2]].params), proposed
 
 
 def test_a_last_word_is_enough_for_every_command_that_takes_a_table(call):

@@ -74,5 +74,10 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     for name in ("tills.gold.orders", "tills.gold.orders__quarantine"):
         shutil.rmtree(tables.table(name).uri)
     assert "tills.gold.orders does not exist any more." in call("why", "orders_moved").output
+    assert "tills.gold.orders does not exist." in str(tills.evaluation_of(settings).run([tills.watched])[0].verdicts)
+    gone = call("why", "orders_moved").output
+    assert gone.startswith("tills.monitors.orders_moved could not be evaluated at 2026-")
+    assert "whether what follows still holds is not known. tills.gold.orders does not exist any more." in gone
+    assert "is over" not in gone, "it ends no alert"
     tills.judged(settings)
     assert "tills.gold.orders is another table now than the one that failed" in call("why", "orders_moved").output

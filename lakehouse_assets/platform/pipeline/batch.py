@@ -1,6 +1,6 @@
 """From which version to which the sources of one table are read in a batch. What is computed from them is in `refresh`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +77,7 @@ class Batches:
         if not stored.exists() or not table.exists():
             return True
         at = stored.cursor(source)
-        return at is None or self._is_recreated(table) or self.declaration.kind.changed_at(table, at) != at
-
-    def _is_recreated(self, source: Table) -> bool:
-        """Whether a source was deleted and created again since it was read."""
-        return source.version() < number(self._stored.cursor(source.name)) or source_ids.is_another(self._stored, source)
+        return at is None or source_ids.why_unreadable(stored, table) is not None or self.declaration.kind.changed_at(table, at) != at
 
     def next(self, *, from_scratch: bool = False) -> Batch:
         """What has to be read next: a batch that a run left unfinished, else what is new. If all is up to date, nothing has moved.
@@ -101,9 +97,9 @@ class Batches:
             after = {source: number(ahead.get(source, at)) for source, at in before.items()}
             references = contracts.references_before(declaration, quarantine)
         else:
-            recreated = {source for source, at in before.items() if at is not None and self._is_recreated(self.lakehouse.table(source))}
-            if not from_scratch:
-                self._check_not_recreated(recreated, before)
+            recreated = {source: why for source in before if (why := source_ids.why_unreadable(self._stored, self.lakehouse.table(source)))}
+            if not from_scratch and recreated:  # stop before rows are missed
+                raise NoSuchVersion(next(iter(recreated.values())))
             after = {source: self._until(source, None if source in recreated else at) for source, at in before.items()}
             references = contracts.references_now(declaration, self.lakehouse)
         return Batch({name: self._source(name, before[name], after[name]) for name in before}, rejected, references)
@@ -138,19 +134,6 @@ class Batches:
 
     def _source(self, name: str, before: int | None, after: int) -> Source:
         return Source(self.lakehouse.table(name), before, after)
-
-    def _check_not_recreated(self, recreated: Iterable[str], read: Mapping[str, int | None]) -> None:
-        """Stop before rows are missed.
-
-        Raises:
-            NoSuchVersion: A source was deleted and created again.
-        """
-        for name in recreated:
-            raise NoSuchVersion(
-                f"{self.declaration.name} has read {name} up to version {read[name]}, and {name} was deleted and created again since: "
-                f"it is at version {self.lakehouse.table(name).version()}. `lakehouse run {self.declaration.name} --full-refresh` computes "
-                f"it from what {name} has now"
-            )
 
     def _until(self, name: str, before: int | None) -> int:
         """How far to read a source."""

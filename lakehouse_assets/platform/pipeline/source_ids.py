@@ -23,6 +23,27 @@ def is_another(stored: Table, source: Table) -> bool:
     return at is not None and at != _number(source)
 
 
+def why_unreadable(stored: Table, source: Table) -> str | None:
+    """Why a table cannot go on from where it read a source, as a sentence that names the command; None: it can, or never read it."""
+    at = stored.cursor(source.name)
+    if at is None:
+        return None
+    now, made_anew = source.version(), is_another(stored, source)
+    if now >= at and not made_anew:
+        return None
+    # Of the same table, or one that is not known to be another, the end of the log may have been lost as well.
+    became = "was deleted and created again" + ("" if made_anew else ", or lost its newest versions,")
+    return (
+        f"{stored.name} has read {source.name} up to version {at}, and {source.name} {became} since: it is at version {now}. "
+        f"`{remedy(stored)}` computes it from what {source.name} has now"
+    )
+
+
+def remedy(stored: Table) -> str:
+    """The command that computes a table from sources that are others now; its versions, history and id stay."""
+    return f"lakehouse run {stored.name} --full-refresh"
+
+
 def cursors(stored: Table, sources: Iterable[Table]) -> tuple[Cursor, ...]:
     """What a commit says of the Delta tables that were read; nothing of those that the table names already."""
     marks = [(stored.cursor(name_of(source.name)), source) for source in sources]

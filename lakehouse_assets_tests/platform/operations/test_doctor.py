@@ -25,6 +25,7 @@ from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage import maintenance, platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, runner, tables_of
 
@@ -115,13 +116,23 @@ def a_lost_file(settings):
     return GOLD, "error", "is not intact", f"lakehouse restore {GOLD} --last-good"
 
 
-def a_source_made_anew(settings):
-    source, other = tables_of(settings).table(BRONZE), tables_of(settings).table("old.silver.table")
-    other.create(source.schema())
+def a_source_made_anew(settings, versions=0):
+    """With so many versions of its own; silver has read two of the former one."""
+    source, rows = tables_of(settings).table(BRONZE), tables_of(settings).table(BRONZE).scan().collect()
     shutil.rmtree(source.uri)
-    shutil.move(other.uri, source.uri)
-    shutil.rmtree(Path(other.uri).parents[1])
-    return SILVER, "error", f"has read {BRONZE} up to version 2, but that is at version 0", "mv "
+    source.create(rows.schema)
+    for _ in range(versions):
+        source.append(rows.clear() if source.version() else rows)
+    since = f"up to version 2, and {BRONZE} was deleted and created again since: it is at version {versions}."
+    return SILVER, "error", f"it has read {BRONZE} {since}", f"lakehouse run {SILVER} --full-refresh"
+
+
+def a_source_made_anew_with_as_many_versions(settings):
+    return a_source_made_anew(settings, 2)
+
+
+def a_source_made_anew_with_more_versions(settings):
+    return a_source_made_anew(settings, 4)
 
 
 def a_source_that_is_gone(settings):
@@ -204,10 +215,10 @@ def column_mapping(settings):
 
 BY_MAINTENANCE = [many_small_files, a_long_log, a_killed_write]
 BY_MOVING = [an_orphan, column_mapping, a_file_in_place_of_a_table]
-BY_FULL_REFRESH = [a_vacuumed_change, other_columns, a_quarantine_that_is_gone]
+MADE_ANEW = [a_source_made_anew, a_source_made_anew_with_as_many_versions, a_source_made_anew_with_more_versions]
+BY_FULL_REFRESH = [a_vacuumed_change, other_columns, a_quarantine_that_is_gone, *MADE_ANEW]
 OTHERS = [
     a_lost_file,
-    a_source_made_anew,
     a_source_that_is_gone,
     a_table_that_is_gone,
     a_landing_log_made_anew,
@@ -260,6 +271,24 @@ def test_a_full_refresh_mends_in_place(healthy, trouble):
     assert [finding for finding in wrong(checkup(healthy)) if finding.table == table] == []
     assert gold.delta().metadata().id == before[0]
     assert gold.version() > before[1]
+
+
+@pytest.mark.parametrize("trouble", MADE_ANEW, ids=lambda trouble: trouble.__name__)
+def test_a_run_and_the_doctor_name_the_same_command(healthy, trouble):
+    """The one that keeps the table, and no other that the run would refuse."""
+    found = named(healthy, trouble)
+    assert found.what.endswith(f"`{found.fix}` computes it from what {BRONZE} has now")
+    with pytest.raises(NoSuchVersion, match=f"since: it is at version .*`{found.fix}` computes it"):
+        runner(healthy, load(products)).run([SILVER], run_id="again")
+    late = replace(checkup(healthy), now=datetime.now(UTC) + timedelta(hours=2))
+    assert {finding.fix for finding in wrong(late) if finding.table == SILVER} == {found.fix}
+
+
+def test_a_path_next_to_the_tables_is_given_as_it_is(healthy):
+    for trouble in (an_orphan, a_file_in_place_of_a_table, a_landing_log_made_anew):
+        fix = named(healthy, trouble).fix
+        assert "/../" not in fix, fix
+        assert f"{Path(healthy.root).absolute()}/" in fix
 
 
 def test_a_run_that_is_under_way_explains_what_is_unfinished(healthy):

@@ -138,7 +138,7 @@ def _ended(matters: Iterable[Matter], profiled: Profiled, *, is_redeclared: bool
         elif column is not None and column not in columns:
             text = f"{what} is not there any more."
         elif is_redeclared:
-            text = f"{what} does not fail by the monitor as it is declared now."
+            text = f"{what} does not fail any more: the monitor's declaration, its baseline or the table is another one now."
         else:
             text = f"The rows in which {what} drifted are gone."
         about: dict[str, Any] = {

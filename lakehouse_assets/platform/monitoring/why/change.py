@@ -42,12 +42,14 @@ class Change:
         after: The values after, of the same type.
         shows: Whether values may be shown: not those of personal columns.
         among: So many changes are looked at together, of which one may be seen by chance.
+        least: Rows of a side without which nothing is said. Below `LEAST_ROWS` only what is exact is trusted, so far more has to differ.
     """
 
     before: pl.Series
     after: pl.Series
     shows: bool = True
     among: int = 1
+    least: int = LEAST_ROWS
 
     @cached_property
     def distance(self) -> float:
@@ -55,7 +57,7 @@ class Change:
 
         What so many rows differ by chance counts as 0.
         """
-        if min(len(self.before), len(self.after)) < LEAST_ROWS:
+        if min(len(self.before), len(self.after)) < self.least:
             return 0.0
         before, after = self.before.drop_nulls(), self.after.drop_nulls()
         of_nulls = abs(self.nulls) if self._nulls_are_no_chance else 0.0
@@ -109,7 +111,21 @@ class Change:
     def differs_as(self, other: "Change") -> bool:
         """Whether what changed is the same as in another change from the same rows: what is left between both is small beside either."""
         between = Change(self.after, other.after, self.shows, self.among)
-        return between.distance <= _PART * min(self.distance, other.distance)
+        left = between._at_all if between._is_small else between.distance
+        return left <= _PART * min(self.distance, other.distance)
+
+    @property
+    def _is_small(self) -> bool:
+        return min(len(self.before), len(self.after)) < LEAST_ROWS
+
+    @property
+    def _at_all(self) -> float:
+        """The distance, chance or not."""
+        before, after = self.before.drop_nulls(), self.after.drop_nulls()
+        if before.is_empty() or after.is_empty():
+            return abs(self.nulls)
+        found, _ = self._of_numbers(before, after) if self._is_number else self._of_texts(before, after)
+        return max(found, abs(self.nulls))
 
     @property
     def _is_number(self) -> bool:
@@ -122,11 +138,8 @@ class Change:
     @property
     def _nulls_are_no_chance(self) -> bool:
         """Whether the nulls are seldom shared out so between both sides, if all rows are shuffled (Fisher's exact test, two-sided)."""
-        from scipy.stats import hypergeom  # type: ignore[import-untyped]
-
-        nulls, rows = self.after.null_count(), len(self.after)
-        of_all = (len(self.before) + rows, self.before.null_count() + nulls, rows)
-        return bool(2 * min(hypergeom.cdf(nulls, *of_all), hypergeom.sf(nulls - 1, *of_all)) <= self._rate)
+        nulls = np.array([[side.null_count()] for side in (self.before, self.after)])
+        return _by_chance(nulls, (len(self.before), len(self.after))) <= self._rate
 
     def _of_steps(self, rows: int, others: int) -> float:
         """What the Kolmogorov-Smirnov statistic of two samples passes at that rate (Smirnov, 1939)."""
@@ -144,6 +157,8 @@ class Change:
         counts = _in_cells(before, after)
         sizes = counts.sum(axis=1)
         found = float(distances.total_variation(*distances.shares(counts)))
+        if sizes.min() < LEAST_ROWS:  # the tail below is one of many rows
+            return found, 0.0 if counts.shape[1] * _by_chance(counts, sizes) <= self._rate else inf
         drawn = np.random.default_rng(_SEED).multivariate_hypergeometric(counts.sum(axis=0), sizes[1], size=_DRAWS, method="marginals")
         rest = counts.sum(axis=0) - drawn
         shuffled = distances.total_variation(rest / sizes[0], drawn / sizes[1])
@@ -181,6 +196,22 @@ def comparable(rows: pl.LazyFrame, column: str, *, as_number: bool) -> pl.Expr:
     if dtype.is_temporal():
         return pl.col(column).to_physical().cast(pl.Float64).alias(column)
     return pl.col(column).cast(pl.String, strict=False).alias(column)
+
+
+def _by_chance(counts: Array, sizes: Sequence[int] | Array) -> float:
+    """How seldom the most telling of some items is shared out so between both sides, if all rows are shuffled.
+
+    Fisher's exact test, two-sided.
+
+    Args:
+        counts: By side, rows of each item.
+        sizes: By side, all rows.
+    """
+    from scipy.stats import hypergeom  # type: ignore[import-untyped]
+
+    of_all = (int(sum(sizes)), counts.sum(axis=0), int(sizes[1]))
+    tails = np.minimum(hypergeom.cdf(counts[1], *of_all), hypergeom.sf(counts[1] - 1, *of_all))
+    return float(min(2 * tails.min(), 1.0))
 
 
 def _nulls(values: pl.Series) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -109,11 +109,24 @@ class Drifted:
     def _gone(self, row: Mapping[str, Any], since: datetime, trace: Trace) -> list[str]:
         """What vanished of the column, and which files lack it: also where it was too rare to be followed upstream."""
         items = [name.removeprefix(GONE_ITEM) for name in json.loads(row["numbers"] or "{}") if name.startswith(GONE_ITEM)]
-        of = f"{row['column_name']} of {self.watched.monitor.of}"
         if not items:
             return []
-        files = trace.lacking(self.watched.monitor.of, str(row["column_name"]), items)
-        return [f"{of}: no row of {listed(items, _MOST_ITEMS)} since {since:%Y-%m-%d}", *([files] if files else [])]
+        table, column, start, end = self.watched.monitor.of, str(row["column_name"]), row["window_start"], row["window_end"]
+        there, steps = trace.when(table, column, items), list[str]()
+        back = there.filter(pl.col("moment").is_between(start, end, closed="left"))["value"].unique().sort().to_list()
+        if back:  # the window was corrected since
+            steps.append(f"{column} of {table}: there are rows of {listed(back, _MOST_ITEMS)} in this window now")
+        if not (gone := [item for item in items if item not in back]):
+            return steps
+        of_gone = there.filter(pl.col("value").is_in(gone))
+        last: datetime | None = of_gone.filter(pl.col("moment") < start)["moment"].max()  # type: ignore[assignment]
+        # The column may have begun to drift before, in another way.
+        begun, length = (since if last is None or last < since else start), end - start
+        until = "" if of_gone.filter(pl.col("moment") >= end).is_empty() else f" until {end:%Y-%m-%d}"
+        steps.append(f"{column} of {table}: no row of {listed(gone, _MOST_ITEMS)} since {begun:%Y-%m-%d}{until}")
+        near = replace(trace, after=(begun, min(end, begun + NEIGHBOURS * length)), before=(begun - NEIGHBOURS * length, begun))
+        files = near.lacking(table, column, gone)
+        return [*steps, *([files] if files else [])]
 
     def _begin_of(self, row: Mapping[str, Any]) -> datetime:
         """The first of the windows in a row in which the column drifted."""

@@ -29,23 +29,54 @@ def of_files(table: Table, column: str, found: Change, rows: tuple[pl.DataFrame,
         found: The change of all its rows.
         rows: Before and after: `value`, `_file`, `_sequence`.
     """
-    before, after = rows
-    files = after.group_by("_sequence", "_file").agg("value").sort(pl.col("value").list.len(), descending=True).head(_MOST_FILES)
+    before, after = rows[0], _as_read_last(rows[1])
+    of_all = after.group_by("_sequence", "_file").agg("value").sort(pl.col("value").list.len(), descending=True)
+    files = of_all.head(_MOST_FILES)
     changes = {
         (int(row["_sequence"]), str(row["_file"])): Change(
-            before["value"], pl.Series(row["value"], dtype=before["value"].dtype), found.shows, files.height
+            before["value"], pl.Series(row["value"], dtype=before["value"].dtype), found.shows, files.height, least=1
         )
         for row in files.iter_rows(named=True)
     }
     judged = {file: one for file, one in changes.items() if len(one.after) >= LEAST_ROWS}
     alike = _alike({file: one for file, one in judged.items() if one.carries(found)})
     if not alike:
-        return None
+        small = _that_carry_all(after, {file: one for file, one in changes.items() if file not in judged}, found)
+        judged, alike = judged | small, _alike(small)
+    if not alike:
+        return _none_of(table, column, of_all) if of_all.height else None
     shown = sorted(alike[:_NAMED], key=min)
-    told = "; ".join(_told(table, group, set(judged), before) for group in shown)
+    told = "; ".join(_told(table, group, set(judged), of_all.height, before) for group in shown)
     others = sum(map(len, alike[_NAMED:]))
     more = f"; and {counted(others, 'file')} that {'differs' if others == 1 else 'differ'} in other ways" if others else ""
     return f"{column} of {table.name}: {told}{more}"
+
+
+def _as_read_last(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with the number by which their file was read last: those that a file brought again as they were keep the one before."""
+    return rows.with_columns(pl.col("_sequence").max().over("_file"))
+
+
+def _that_carry_all(after: pl.DataFrame, small: Mapping[File, Change], found: Change) -> dict[File, Change]:
+    """Of files with few rows those that differ by no chance, if the change is gone without them; none otherwise."""
+    bad = {file: one for file, one in small.items() if one.carries(found)}
+    left = after.join(pl.DataFrame({"_file": [name for _, name in bad]}, schema={"_file": pl.String}), on="_file", how="anti")
+    rest = Change(found.before, left["value"].cast(found.before.dtype), found.shows, found.among)
+    return {} if rest.carries(found) else bad
+
+
+def _none_of(table: Table, column: str, files: pl.DataFrame) -> str:
+    """That no file stands out, and of how many that could hardly be told."""
+    few = files.filter(pl.col("value").list.len() < LEAST_ROWS).height
+    which = (
+        "the only file of that time does not show"
+        if files.height == 1
+        else f"none of the {files.height:,} files of that time shows"
+        if files.height <= _MOST_FILES
+        else f"none of the {_MOST_FILES:,} largest of the {files.height:,} files of that time shows"
+    )
+    small = f"; {few:,} of them {'has' if few == 1 else 'have'} fewer than {LEAST_ROWS} rows there" if few else ""
+    return f"{column} of {table.name} came so: {which} the change by itself{small}"
 
 
 def _alike(bad: Mapping[File, Change]) -> list[dict[File, Change]]:
@@ -60,7 +91,7 @@ def _alike(bad: Mapping[File, Change]) -> list[dict[File, Change]]:
     return groups
 
 
-def _told(table: Table, group: Mapping[File, Change], judged: set[File], before: pl.DataFrame) -> str:
+def _told(table: Table, group: Mapping[File, Change], judged: set[File], files: int, before: pl.DataFrame) -> str:
     """The files that differ alike, in what, and how sure that is."""
     named = sorted(group)
     shown = ", ".join(_file(number, name) for number, name in named[:_NAMED])
@@ -68,11 +99,15 @@ def _told(table: Table, group: Mapping[File, Change], judged: set[File], before:
     worst = max(group.values(), key=lambda one: one.distance)
     word = "file" if len(named) == 1 else "files"
     commit = _commit_of(table, named[0][0])
-    return f"{word} {shown}{more}{commit}: {worst.words} ({_certainty(set(group), judged, before)})"
+    rows = sum(len(one.after) for one in group.values())
+    few = f"in {counted(rows, 'row')}, " if all(len(one.after) < LEAST_ROWS for one in group.values()) else ""
+    unjudged = files - len(judged)
+    others = f"; {counted(unjudged, 'file')} with fewer rows {'does' if unjudged == 1 else 'do'} not tell" if unjudged else ""
+    return f"{word} {shown}{more}{commit}: {worst.words} ({few}{_certainty(set(group), judged, before, is_only=files == 1)}{others})"
 
 
 def lacking_files(table: str, column: str, items: Sequence[str], before: pl.DataFrame, after: pl.DataFrame) -> str | None:
-    """Which files have no row of values that earlier ones had, as a sentence; None if the earlier ones had none either.
+    """Which files have no row of values that earlier ones had, as a sentence; None if there is no such file, or the earlier ones had none.
 
     Args:
         table: Its name.
@@ -81,18 +116,21 @@ def lacking_files(table: str, column: str, items: Sequence[str], before: pl.Data
         before: `value`, `_file` and `_sequence` of the rows before.
         after: The same of the rows in which the values are missing.
     """
-    had = before.filter(pl.col("value").is_in(list(items))).sort("_sequence")
-    if had.is_empty():
+    has = pl.col("value").is_in(list(items))
+    had = _as_read_last(before).filter(has).sort("_sequence")
+    lacking = _as_read_last(after).filter(~has.fill_null(value=False).any().over("_file"))
+    if had.is_empty() or (lacking.is_empty() and not after.is_empty()):
         return None
     last = _file(had["_sequence"][-1], had["_file"][-1])
-    files = [_file(number, name) for number, name in after.select("_sequence", "_file").unique().sort("_sequence").iter_rows()]
+    files = [_file(number, name) for number, name in lacking.select("_sequence", "_file").unique().sort("_sequence").iter_rows()]
     of, said = f"{column} of {table}", listed([repr(item) for item in items], _NAMED)
     if not files:
         return f"{of}: there is no file of that time. The last with {said} is {last}"
+    some = "" if lacking.height == after.height else f"{len(files):,} of the {after['_file'].n_unique():,} files of that time, "
     lacks = (
-        f"the file of that time, {files[0]}, has"
+        f"{some or 'the file of that time, '}{files[0]}, has"
         if len(files) == 1
-        else f"the {len(files):,} files of that time, {listed(files, _NAMED)}, have"
+        else f"{some or f'the {len(files):,} files of that time, '}{listed(files, _NAMED)}, have"
     )
     return f"{of}: {lacks} no row of {said}. The last with one is {last}"
 
@@ -101,7 +139,7 @@ def _file(sequence: int, name: str) -> str:
     return f"{name} (sequence {sequence})"
 
 
-def _certainty(bad: set[File], judged: set[File], before: pl.DataFrame) -> str:
+def _certainty(bad: set[File], judged: set[File], before: pl.DataFrame, *, is_only: bool) -> str:
     """How sure that is: whether other files of the same time have the change."""
     first = min(bad)
     since = {file for file in judged if file >= first}
@@ -109,7 +147,8 @@ def _certainty(bad: set[File], judged: set[File], before: pl.DataFrame) -> str:
     if len(bad) == 1 and quiet:
         return f"seen in this file alone, {counted(quiet, 'other file')} of the same time not"
     if len(bad) == 1:
-        return f"the only file of that time, {counted(before['_sequence'].n_unique(), 'file')} before not"
+        only = "the only file of that time" if is_only else "the only file of that time that was judged"
+        return f"{only}, {counted(before['_file'].n_unique(), 'file')} before not"
     if bad == since:
         return f"seen in all {len(bad):,} files since"
     return f"seen in {len(bad):,} of {len(judged):,} files of that time"

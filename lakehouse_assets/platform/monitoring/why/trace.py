@@ -7,40 +7,33 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups, is_time
 from lakehouse_assets.platform.monitoring.why.change import Change, comparable
 from lakehouse_assets.platform.monitoring.why.columns import columns_read
+from lakehouse_assets.platform.monitoring.why.made_of import Sides, of_file_rows, of_keys
 from lakehouse_assets.platform.monitoring.why.origin import function_changed, lacking_files, of_files
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
-from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known
 from lakehouse_assets.platform.storage.known_at import VERSION as FEATURE_VERSION
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
-from lakehouse_assets.platform.storage.predicates import in_range
 from lakehouse_assets.platform.storage.table import Table
 
 Span = tuple[datetime, datetime]
 _DEPTH: Final = 10
+_MOMENT: Final = "_moment"
 _MOST_COLUMNS: Final = 12
 _OF_VERSIONS: Final = frozenset({KNOWN_AT, FEATURE_VERSION})
-
-
-@dataclass(frozen=True)
-class Sides:
-    """The rows of a table before and after a change."""
-
-    before: pl.LazyFrame
-    after: pl.LazyFrame
 
 
 @dataclass(frozen=True)
@@ -115,6 +108,14 @@ class Trace:
             table, column, sides = found
         return None
 
+    def when(self, table: str, column: str, items: Sequence[str]) -> pl.DataFrame:
+        """When there are rows of some values, from the windows before on: `value` and `moment` (UTC)."""
+        rows = self._chosen(self.lakehouse.table(table))
+        moment = Groups(self.time).moment(rows.collect_schema()).alias(_MOMENT)
+        near = rows.filter(moment >= self.before[0]).with_columns(moment)
+        found = self._valued(table, column, near, _MOMENT).filter(pl.col("value").is_in(list(items)))
+        return found.rename({_MOMENT: "moment"})
+
     def _input_with(self, table: str, column: str, below: Sides, items: Sequence[str]) -> tuple[str, str, Sides] | None:
         """The column of an input that had these values most often before."""
         declared = self.catalog.get(table)
@@ -175,11 +176,17 @@ class Trace:
 
     def _chosen(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """The rows of a table that count: of the newest version of a feature set, of the slice."""
-        rows, of_features = table.scan(version), FeatureVersion.of(table, version)
+        rows = self._counting(table, version)
         names = rows.collect_schema().names()
-        newest = [] if of_features is None else [pl.col(FEATURE_VERSION) == of_features.number]
         given = [pl.col(key).cast(pl.String).eq_missing(pl.lit(value, pl.String)) for key, value in self.chosen.items() if key in names]
-        return rows.filter(*newest, *given)
+        return rows.filter(*given)
+
+    def _counting(self, table: Table, version: int | None = None) -> pl.LazyFrame:
+        """The rows of a table that hold: of a feature set of its newest version, each as it was known last and not as before."""
+        declared, rows = self.catalog.get(table.name), table.scan(version)
+        if isinstance(declared, FeatureSet) and KNOWN_AT in rows.collect_schema():
+            return as_known(rows, (*declared.entity, declared.event_time))
+        return rows
 
     # --- one table further up
 
@@ -221,22 +228,14 @@ class Trace:
     def _sides(self, declared: TableDeclaration, below: Sides, source: str, schema: pl.Schema) -> Sides | None:
         """The rows of an input that those of a table were made of: of the same file rows, times, or keys."""
         table = self.lakehouse.table(source)
-        rows = table.scan()
+        rows = self._counting(table)
         names = below.after.collect_schema().names()
         if all(name in schema and name in names for name in LINEAGE):
-            return self._of_same_rows(rows, below, LINEAGE[1:])
+            return below.upstream(partial(of_file_rows, rows))
         if is_time(schema.get(self.time)):
             return self._by_time(table)
         keys = [name for name in declared.identity if name in schema and name in names and name not in _OF_VERSIONS]
-        return self._of_same_rows(rows, below, keys) if keys else None
-
-    def _of_same_rows(self, rows: pl.LazyFrame, below: Sides, keys: Sequence[str]) -> Sides:
-        def of(side: pl.LazyFrame) -> pl.LazyFrame:
-            wanted = side.select(keys).unique().collect(engine="streaming")
-            near = rows.filter(in_range(keys[0], wanted[keys[0]]))
-            return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True, maintain_order="left")
-
-        return Sides(of(below.before), of(below.after))
+        return below.upstream(partial(of_keys, rows, keys)) if keys else None
 
     # --- values
 

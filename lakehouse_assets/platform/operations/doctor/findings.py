@@ -3,6 +3,7 @@
 The checks themselves are in `table_checks`, `lakehouse_checks` and `pipeline_checks`; in which order they are made is in `examine`.
 """
 
+import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,8 +136,12 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
     moved = [table, *([quarantine] if quarantine != table and quarantine.exists() else [])]
     if "://" in table.uri:
         return f"move all objects below {' and '.join(each.uri + '/' for each in moved)} to a place outside {lakehouse.root}"
-    root = lakehouse.root.rstrip("/")
-    return " && ".join(f"mv {shlex.quote(each.uri)} {shlex.quote(f'{root}/../{each.name}.moved')}" for each in moved)
+    return " && ".join(f"mv {shlex.quote(each.uri)} {beside(lakehouse, f'{each.name}.moved')}" for each in moved)
+
+
+def beside(lakehouse: Lakehouse, name: str) -> str:
+    """The path of something next to the folder of the tables, quoted for a shell."""
+    return shlex.quote(posixpath.normpath(f"{lakehouse.root.rstrip('/')}/../{name}"))
 
 
 def base_name(checked: CheckedTable) -> str:

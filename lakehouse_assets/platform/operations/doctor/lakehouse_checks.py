@@ -1,6 +1,5 @@
 """Checks of what is about no single table: landed files, models, disk, databases. Checks of one table are in `table_checks`."""
 
-import posixpath
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
+from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, beside, move_away
 from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion, standing_still
 from lakehouse_assets.platform.operations.landed_files import remedies, with_path
 from lakehouse_assets.platform.operations.maintenance import models_in_use
@@ -88,7 +87,7 @@ def _move_product(lakehouse: Lakehouse, product: str) -> str:
     root = lakehouse.root.rstrip("/")
     if "://" in root:
         return f"move all objects below {root}/{product}/ to a place outside {root}"
-    return f"mv {shlex.quote(f'{root}/{product}')} {shlex.quote(posixpath.normpath(f'{root}/../{product}.removed'))}"
+    return f"mv {shlex.quote(f'{root}/{product}')} {beside(lakehouse, f'{product}.removed')}"
 
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
@@ -128,8 +127,8 @@ def blocked(checkup: Checkup) -> Iterator[Finding]:
     in_place = {at for folder in folders for at in (folder, *folder.parents) if at.is_relative_to(root) and at.exists() and not at.is_dir()}
     for path in sorted(in_place):
         table = ".".join(path.relative_to(root).parts)
-        moved = shlex.quote(f"{root.rstrip('/')}/../{table}.moved")
-        yield Finding("error", table, f"there is a file where its folder has to be: {path}", f"mv {shlex.quote(str(path))} {moved}")
+        command = f"mv {shlex.quote(str(path))} {beside(checkup.lakehouse, f'{table}.moved')}"
+        yield Finding("error", table, f"there is a file where its folder has to be: {path}", command)
 
 
 def full_disk(checkup: Checkup) -> Iterator[Finding]:

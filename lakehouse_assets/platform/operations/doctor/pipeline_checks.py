@@ -8,6 +8,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.monitoring.kinds.champion import features_of_champion
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.source_ids import why_unreadable
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.table import Table
@@ -33,7 +34,8 @@ def behind(checkup: Checkup) -> Iterator[Finding]:
             continue
         try:
             sources = [name for name in Refresh(asset, checkup.lakehouse, "").pending() if name in asset.sources()]
-            since = {name: _changed_after(checkup.lakehouse.table(name), table.cursor(name)) for name in sources}
+            given = {name: source for name in sources if not why_unreadable(table, source := checkup.lakehouse.table(name))}
+            since = {name: _changed_after(source, table.cursor(name)) for name, source in given.items()}
         except StorageError:
             continue  # that is a finding of its own
         late = {name: at for name, at in since.items() if at is not None and checkup.now - at > _LONG_BEHIND}

@@ -13,7 +13,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import CheckedTable, Finding, base_name, rebuild, unopened
-from lakehouse_assets.platform.pipeline import functions, layout, swap
+from lakehouse_assets.platform.pipeline import functions, layout, source_ids, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.storage import inventory, maintenance
@@ -122,9 +122,8 @@ def cursors(checked: CheckedTable) -> Iterator[Finding]:
             yield checked.finding("error", f"it has read {name} up to version {at}, but that is gone", f"lakehouse run {name}")
         elif unopened(source):
             continue  # that is a finding of its own
-        elif at > source.version():
-            what = f"it has read {name} up to version {at}, but that is at version {source.version()}: it was deleted and created again"
-            yield checked.finding("error", what, rebuild(checked))
+        elif why := source_ids.why_unreadable(checked.table, source):
+            yield checked.finding("error", why.replace(checked.name, "it", 1), source_ids.remedy(checked.table))
         elif at < maintenance.readable_from(source) and asset.kind.changed_at(source, at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
             yield checked.finding("error", what, f"lakehouse run {checked.name} --full-refresh")

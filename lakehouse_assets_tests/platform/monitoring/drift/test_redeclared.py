@@ -237,3 +237,25 @@ def test_as_many_windows_are_judged_again_as_an_alert_takes(shop, resolve_after)
     # What was open before is resolved by as many good windows as it takes, which a lakehouse that never opened it does not wait for.
     after_plain, at_once = ({key for key, *_ in seen(lake, moved)["open"] if "city=" in key} for lake in lakes)
     assert after_plain == at_once == {"monitor:shop.monitors.moved:amount:city=Bern"}
+
+
+@pytest.mark.parametrize("became", ["declaration", "table"])
+def test_what_does_not_fail_any_more_says_no_more_than_is_known(shop, became):
+    """The same sentence is said where the declaration is another one and where the table is."""
+    lakehouse, _ = shop
+    lake, base = lakehouse(None), "shop.silver.base"
+    lake.table(base).create(of_day(0).schema, ("day",))
+    lake.table(base).append(pl.concat([of_day(day) for day in range(-20, 0)]))
+    watched = replace(MOVED, kind=replace(DRIFT, against=f"{base}@1"))
+    told(lake, watched)
+    stored = lake.table(NAME)
+    if became == "declaration":
+        deleted(lake)
+    else:
+        rows = stored.scan().filter(pl.col("at") < START + BAD_DAY * DAY).collect()
+        shutil.rmtree(stored.uri)
+        stored.create(rows.schema, ("day",))
+        stored.append(rows)
+    told(lake, watched if became == "table" else replace(watched, severity="error"))
+    said = [row["text"] for row in verdicts.history(lake, MOVED.name, 100) if "does not fail" in row["text"]]
+    assert "amount does not fail any more: the monitor's declaration, its baseline or the table is another one now." in said

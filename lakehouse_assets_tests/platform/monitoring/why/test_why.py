@@ -14,15 +14,18 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.why.origin import lacking_files
+from lakehouse_assets.platform.monitoring.why.change import Change
+from lakehouse_assets.platform.monitoring.why.origin import lacking_files, of_files
+from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.features.shop import Order, orders
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import CATALOG, DAY, LABELS, SETTLED, START, ScoredShop, made, scored
 from lakehouse_assets_tests.platform.monitoring.why import orders_of_two_tills as tills
-from lakehouse_assets_tests.running import runner, tables_of
+from lakehouse_assets_tests.running import land_text, runner, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,105 @@ def test_of_a_feed_that_sends_no_files_the_last_one_is_named_and_few_of_many():
         "the 6 files of that time, day_3.csv (sequence 3), day_4.csv (sequence 4), day_5.csv (sequence 5) and 3 more, have no row" in said
     )
     assert lacking_files("shop.bronze.days", "station", ["S8"], before, files(3)) is None
+
+
+def test_a_file_of_few_rows_that_carries_all_of_the_difference_is_named(settings):
+    tills.land(settings, "north", tills.BASE)
+    tills.land(settings, "south", tills.BASE)
+    few = tills.rows_of("south", tills.BASE).head(18).with_columns("late-" + pl.col("sale"), Price=pl.lit(None, pl.Float64))
+    land_text(settings, "south", name := "late.csv", few.write_csv())
+    why = whys(tills.judged(settings))["gross"]
+    assert f"file {name} (sequence {tills.BASE + 2})" in why, why
+    assert "nulls 100.0% against 0.0%" in why
+    assert why.endswith("(in 18 rows, seen in this file alone, 1 other file of the same time not)")
+
+
+def causes_of(settings, failed) -> dict[str, tuple[str, ...]]:
+    """By column, the steps, as `lakehouse why` tells them now of what failed."""
+    return {one.column: one.steps for one in tills.evaluation_of(settings).causes(tills.watched, failed)}
+
+
+def files_of(*files: tuple[str, int, list[float | None]]) -> pl.DataFrame:
+    rows = [(value, name, number) for name, number, values in files for value in values]
+    return pl.DataFrame(rows, {"value": pl.Float64(), "_file": pl.String(), "_sequence": pl.Int64()}, orient="row")
+
+
+@pytest.fixture
+def bronze(tmp_path):
+    table = Lakehouse(str(tmp_path)).table("shop.bronze.days")
+    table.create({"amount": pl.Float64()})
+    return table
+
+
+def said_of(bronze, before: pl.DataFrame, after: pl.DataFrame) -> str | None:
+    return of_files(bronze, "amount", Change(before["value"], after["value"]), (before, after))
+
+
+USUAL = [float(one % 7) for one in range(60)]
+
+
+@pytest.mark.parametrize("wrong", [None, 99.0])
+def test_of_few_rows_nulls_and_values_tell(bronze, wrong):
+    before = files_of(*((f"day_{number}.csv", number, USUAL) for number in range(1, 8)))
+    said = said_of(bronze, before, files_of(("day_8.csv", 8, USUAL[:40]), ("small.csv", 9, [wrong] * 19)))
+    assert said is not None
+    assert said.startswith("amount of shop.bronze.days: file small.csv (sequence 9): ")
+    assert said.endswith("(in 19 rows, seen in this file alone, 1 other file of the same time not)")
+
+
+def test_a_file_of_few_rows_is_not_accused_where_it_does_not_carry_the_difference(bronze):
+    before = files_of(*((f"day_{number}.csv", number, USUAL) for number in range(1, 8)))
+    # All have some of it, none alone enough: without the one that has nothing else the change is still there.
+    many = [(f"part_{number}.csv", number, [None] * 2 + USUAL[:17]) for number in range(8, 20)]
+    said = said_of(bronze, before, files_of(*many, ("small.csv", 20, [None] * 5)))
+    assert said is not None
+    assert "small.csv" not in said, said
+    # No file is large enough, and none alone shows it: it is said that these are few rows, and not that nothing is known.
+    spread = [(f"part_{number}.csv", number, [None, *USUAL[:4]]) for number in range(8, 20)]
+    said = said_of(bronze, before, files_of(*spread))
+    assert said == (
+        "amount of shop.bronze.days came so: none of the 12 files of that time shows the change by itself; "
+        "12 of them have fewer than 20 rows there"
+    )
+
+
+def test_how_sure_it_is_counts_no_file_that_was_not_judged(bronze):
+    before = files_of(*((f"day_{number}.csv", number, USUAL) for number in range(1, 8)))
+    after = files_of(("day_8.csv", 8, [None] * 30), ("few.csv", 9, USUAL[:3]))
+    said = said_of(bronze, before, after)
+    assert said == (
+        "amount of shop.bronze.days: file day_8.csv (sequence 8): nulls 100.0% against 0.0% "
+        "(the only file of that time that was judged, 7 files before not; 1 file with fewer rows does not tell)"
+    )
+
+
+def test_a_file_that_was_read_again_is_one_file_by_its_newest_number(bronze):
+    before = files_of(*((f"day_{number}.csv", number, USUAL) for number in range(1, 8)))
+    after = files_of(("day_8.csv", 8, [None] * 30), ("day_8.csv", 9, [None] * 30))
+    said = "file day_8.csv (sequence 9): nulls 100.0% against 0.0% (the only file of that time, 7 files before not)"
+    assert said_of(bronze, before, after) == f"amount of shop.bronze.days: {said}"
+
+
+def test_a_file_that_was_replaced_is_not_accused_of_what_it_brought_before(settings):
+    """Rows that it brought again as they were keep its first number in silver."""
+    without = pl.col("country").replace({"DE": "GB"})
+    tills.land(settings, "north", tills.BASE, without)
+    name = tills.land(settings, "south", tills.BASE, without, pl.col("Price") * 100)
+    tills.judged(settings)
+    failed = verdicts.newest_failed(tables_of(settings), tills.watched.name)
+    assert causes_of(settings, failed)["country"][0] == "country of tills.gold.orders: no row of DE since 2026-02-04"
+    # The countries are as they should be now, the prices are wrong still.
+    rows = tills.rows_of("south", tills.BASE).with_columns(pl.col("Price") * 100)
+    land_text(settings, "south", name, rows.write_csv())
+    Root(settings).ingestion(tills.south).request_read(name, reread=True, run_id="by hand")
+    tills.judged(settings)
+    numbers = tables_of(settings).table("tills.silver.south").scan().filter(pl.col("_file") == name).collect()["_sequence"]
+    assert numbers.n_unique() == 2
+    steps = causes_of(settings, failed)
+    assert steps["country"][0] == "country of tills.gold.orders: there are rows of DE in this window now"
+    assert "no row" not in str(steps["country"])
+    assert f"Price of tills.bronze.south: file {name} (sequence {tills.BASE + 2})" in steps["gross"][-1], steps
+    assert f"(sequence {tills.BASE + 1})" not in str(steps)
 
 
 def test_two_faults_in_two_files_in_a_row_are_each_told_of_their_own_file(settings):
