@@ -91,15 +91,15 @@ class Batches:
         declaration, quarantine = self.declaration, self.lakehouse.table(self.declaration.quarantine)
         rejected = {source: quarantine.cursor(source) for source in declaration.sources()}
         before = {source: self._stored.cursor(source) for source in declaration.sources()}
+        recreated = {source: why for source in before if (why := source_ids.why_unreadable(self._stored, self.lakehouse.table(source)))}
+        if not from_scratch and recreated:  # stop before rows are missed
+            raise NoSuchVersion(next(iter(recreated.values())))
         # Rejected rows are only ever added to the quarantine of such a table, so exactly the same batch has to be done again.
         ahead = {source: at for source, at in rejected.items() if at is not None and at > number(before[source])}
         if ahead and declaration.kind.takes_rows:
             after = {source: number(ahead.get(source, at)) for source, at in before.items()}
             references = contracts.references_before(declaration, quarantine)
         else:
-            recreated = {source: why for source in before if (why := source_ids.why_unreadable(self._stored, self.lakehouse.table(source)))}
-            if not from_scratch and recreated:  # stop before rows are missed
-                raise NoSuchVersion(next(iter(recreated.values())))
             after = {source: self._until(source, None if source in recreated else at) for source, at in before.items()}
             references = contracts.references_now(declaration, self.lakehouse)
         return Batch({name: self._source(name, before[name], after[name]) for name in before}, rejected, references)

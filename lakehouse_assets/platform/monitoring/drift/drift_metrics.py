@@ -71,7 +71,7 @@ DRIFT_SCHEMA = pl.Schema(
     }
 )
 Array = npt.NDArray[Any]
-KEY, OF_TIME = "it is a key", "it is the column of time"
+KEY, OF_TIME, LEFT_OUT = "it is a key", "it is the column of time", "it is left out"
 NOT_IN_BASELINE = "the baseline has none of it"
 _WHERE = ("window_start", "window_end", "granularity", "slice_key", "slice_value")
 
@@ -104,7 +104,7 @@ def drift(
         return pl.DataFrame(schema=DRIFT_SCHEMA)
     # As many kinds as there may be, so that a window's thresholds do not depend on which others are profiled with it.
     kinds = {BASELINE, CONSECUTIVE} if baseline is not None and profile.groups.every is not None else {one.kind for one in pairs}
-    reasons = dict.fromkeys(untested, "it is left out") | ({profile.groups.time: OF_TIME} if profile.groups.time else {})
+    reasons = dict.fromkeys(untested, LEFT_OUT) | ({profile.groups.time: OF_TIME} if profile.groups.time else {})
     calibrations = Calibrations(profile, baseline, kinds, reasons)
     return (
         pl.concat(_Compare(one, profile, calibrations, reasons, frozenset(keys), p_values=p_values).frame() for one in pairs)

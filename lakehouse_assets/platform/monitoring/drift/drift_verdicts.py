@@ -13,7 +13,7 @@ from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watch
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.drift.drift_log import GONE, failing, of_windows, unread
-from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, LEFT_OUT, OF_TIME
 from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drift_still, drifting, together_drifts
 from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
@@ -347,5 +347,9 @@ def _of_window(row: Mapping[str, Any], here: pl.DataFrame) -> Verdict:
     if tested:
         return Verdict(passed=True, text=f"None of {counted(tested, 'column')} drifted.", **_where(row))
     reasons = here["not_tested"].drop_nulls()
-    why = reasons.mode().sort()[0] if len(reasons) else "there are no rows"
+    others = reasons.filter(~reasons.is_in([LEFT_OUT, OF_TIME]))
+    if len(others):
+        why = others.mode().sort()[0]
+    else:
+        why = "the baseline has no rows, or every column is left out" if len(reasons) else "there are no rows"
     return Verdict(passed=None, text=f"Not evaluated: no column was tested, as {why}.", **_where(row))

@@ -383,6 +383,16 @@ def test_without_a_champion_and_a_baseline_nothing_is_evaluated(tmp_path):
     assert "no model that learns from shop.silver.orders has a champion" in verdict.text
 
 
+def test_a_baseline_without_rows_is_said_to_have_none(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    stored = lake.table("shop.silver.orders")
+    stored.create({**SCHEMA, "_file": pl.String()}, ("day",))
+    stored.append(BASE.with_columns(_file=pl.lit("a.csv")))
+    moved = monitor("shop.monitors.moved", of=stored.name, kind=Drift("at", against=f"{stored.name}@0"))
+    texts = {one.text for one in evaluation(lake, LATER).judge(moved).verdicts}
+    assert not any("as it is left out" in text for text in texts), texts
+
+
 def test_the_baseline_is_what_the_champion_learnt_from(tmp_path):
     lake = Lakehouse(str(tmp_path))
     ledger = lake.table("shop.models.returns")
