@@ -17,6 +17,7 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.platform_tables import own_first
 from lakehouse_assets.platform.wording import counted
 
 _ALERTS = 1_000
@@ -39,7 +40,8 @@ def status(context: Context) -> dict[str, Any]:
     last = None
     with _without_databases(context, "the last run and failed checks are not shown"):
         failed, last = run_records.failed_checks(home, _declared_checks(context)), run_records.last_run(home)
-    tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
+    stored = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
+    tables = sorted(stored, key=own_first)
     rows = [readable(partial(status_of_table, root.lakehouse, name)) for name in tables]
     watched = readable(Monitors(context).failed) or []
     refused = readable(partial(_refused_files, context))

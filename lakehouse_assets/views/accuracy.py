@@ -32,22 +32,26 @@ def live(lake: Client, name: str) -> list[Block]:
     rows = found.rows.sort("window_start", "model_version", descending=True)
     shown = pl.DataFrame([_window(row, found.metric) for row in rows.head(_WINDOWS).to_dicts()], infer_schema_length=None)
     known = found.rows.filter(pl.col("value").is_not_null()).sort("window_start")
-    day, none = pl.col("window_start"), pl.lit(None, pl.Float64)
-    version = pl.format("version {}", "model_version")
+    chart = [_over_time(known, found.metric)] if known["window_start"].n_unique() > 1 else []
+    return [Rows(f"Live accuracy: {found.metric} by window of {found.every}, the newest first", filled(shown)), *chart]
+
+
+def _over_time(known: pl.DataFrame, metric: str) -> Curves:
+    """A line for each version, and one for what each was compared with: its baseline was fitted to what the version had learnt from."""
+    with_baseline = known.filter(pl.col("baseline").is_not_null())
+    several = with_baseline["model_version"].n_unique() > 1
+    baseline = pl.format("baseline of version {}", "model_version") if several else pl.lit("baseline")
+    day, none = pl.col("window_start").alias("at"), pl.lit(None, pl.Float64)
+    version = pl.format("version {}", "model_version").alias("line")
     lines = pl.concat(
         [
-            known.select(day.alias("at"), "value", version.alias("line"), "low", "high"),
-            known.filter(pl.col("baseline").is_not_null()).select(
-                day.alias("at"), pl.col("baseline").alias("value"), line=pl.lit("baseline"), low=none, high=none
-            ),
+            known.select(day, "value", version, "low", "high"),
+            with_baseline.select(day, pl.col("baseline").alias("value"), baseline.alias("line"), low=none, high=none),
         ]
     )
-    blocks: list[Block] = [Rows(f"Live accuracy: {found.metric} by window of {found.every}, the newest first", filled(shown))]
-    if known["window_start"].n_unique() > 1:
-        band = "the interval in which the measure most likely lies"
-        chart = Curves("Live accuracy over time", lines, found.metric, dashed=("baseline",), time="begin of the window", band=band)
-        blocks.append(chart)
-    return blocks
+    dashed = tuple(name for name in lines["line"].unique(maintain_order=True) if name.startswith("baseline"))
+    band = "the interval in which the measure most likely lies"
+    return Curves("Live accuracy over time", lines, metric, dashed=dashed, time="begin of the window", band=band, windows=True)
 
 
 def _window(row: dict[str, Any], metric: str) -> dict[str, Any]:

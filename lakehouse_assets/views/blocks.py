@@ -4,15 +4,20 @@ A view puts blocks together and knows nothing of how they are drawn; a `Medium` 
 (`in_html`). So a page and the report say the same.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import polars as pl
 
+from lakehouse_assets.platform.wording import counted
+
 Tone = Literal["plain", "good", "warn", "bad"]
 T = TypeVar("T")
+_MOST_POINTS: Final = 80
+_MOST_TICKS: Final = 10
 
 
 class Medium(ABC, Generic[T]):
@@ -133,6 +138,9 @@ class Curves(Block):
         time: What the horizontal axis is called.
         band: What the band means.
         limit: What the limit is called. It is drawn dashed, and values above it are marked.
+        muted: The lines that are there for comparison alone: thin and grey, without a name.
+        windows: Whether `at` are begins of windows: the axis is labelled at some of them, and nowhere else.
+        remark: A sentence below it.
     """
 
     heading: str
@@ -142,11 +150,40 @@ class Curves(Block):
     time: str = "day"
     band: str = ""
     limit: str = ""
+    muted: tuple[str, ...] = ()
+    windows: bool = False
+    remark: str = ""
 
     @property
     def lines(self) -> list[str]:
         """The names of the lines, in the order in which they come."""
         return self.frame["line"].unique(maintain_order=True).to_list()
+
+    @property
+    def named(self) -> dict[str, str]:
+        """A colour for each line that has a name in the legend."""
+        return colours_of([name for name in self.lines if name not in self.muted])
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """A colour for each line; the muted ones come first, so that the others are drawn over them."""
+        return dict.fromkeys(self.muted, MUTED_COLOUR) | self.named
+
+    @property
+    def has_points(self) -> bool:
+        """Whether each value gets a point: not where they would lie over one another."""
+        return self.frame["at"].n_unique() <= _MOST_POINTS
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers, so that the axis has no others."""
+        return _is_whole(self.frame["value"])
+
+    @property
+    def ticks(self) -> list[Any]:
+        """The moments at which the axis is labelled: the newest window, and every so many before it; none where it is up to the chart."""
+        moments = self.frame["at"].unique().sort(descending=True).to_list() if self.windows else []
+        return moments[:: math.ceil(len(moments) / _MOST_TICKS) or 1][::-1]
 
     @property
     def has_band(self) -> bool:
@@ -167,6 +204,8 @@ class Curves(Block):
     def limits(self) -> dict[str, pl.DataFrame]:
         """The limit over time by line, or one under its own name, if there is one line or the same limit for all."""
         known = self.frame.drop_nulls("limit")
+        if known["limit"].n_unique() > 1:
+            known = known.filter(~pl.col("line").is_in(self.muted))
         if known["limit"].n_unique() == 1 or known["line"].n_unique() == 1:
             return {self.limit: known.unique("at", keep="first").sort("at")}
         return {str(name): rows.sort("at") for (name,), rows in known.partition_by("line", as_dict=True).items()}
@@ -191,6 +230,8 @@ class Curves(Block):
         if self.has_limit:
             own = "" if self.limit in self.limits else ", of each line in its colour"
             parts.append(f"Dashed: the {self.limit}{own}. Red points are beyond it.")
+        parts += [f"Grey: {counted(len(self.muted), 'more column')}."] if self.muted else []
+        parts += [self.remark] if self.remark else []
         return " ".join(parts)
 
     def drawn_by(self, medium: Medium[T]) -> T:
@@ -215,6 +256,11 @@ class Bars(Block):
     unit: str
     names: str
     tones: Mapping[str, Tone] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers, so that the axis has no others."""
+        return _is_whole(self.frame["value"])
 
     @property
     def parts(self) -> list[str]:
@@ -249,6 +295,7 @@ class Page:
 
 COLOURS: tuple[str, ...] = ("#1f4e79", "#d9822b", "#2f8f5b", "#8e44ad", "#d16ba5", "#16a2b8", "#7f8c8d", "#b8860b")
 """Of lines and parts in turn: told apart also by who does not see red and green well, and on paper."""
+MUTED_COLOUR = "#c3cad1"
 LIMIT_COLOUR = "#3a4450"
 TONES: Mapping[Tone, str] = {"plain": "#1f4e79", "good": "#2f8f5b", "warn": "#d9822b", "bad": "#c0392b"}
 
@@ -257,6 +304,11 @@ def colours_of(names: Sequence[str], tones: Mapping[str, Tone] | None = None) ->
     """A colour for each name."""
     free = iter(COLOURS * (len(names) // len(COLOURS) + 1))
     return {name: TONES[tones[name]] if tones and name in tones else next(free) for name in names}
+
+
+def _is_whole(values: pl.Series) -> bool:
+    known = values.drop_nulls()
+    return bool(((known % 1) == 0).all())
 
 
 def short(text: str, more: str = "", most: int = 240) -> str:

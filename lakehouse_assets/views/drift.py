@@ -1,7 +1,7 @@
 """The page of drift: how far the columns of tables have moved from their baseline, window by window; without monitors, a profile."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -12,11 +12,13 @@ from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, DOMAIN, TABLE_RATE
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE as WHOLE
+from lakehouse_assets.platform.monitoring.verdicts import BAD
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.declared_models import has_rows
+from lakehouse_assets.views.health import SEVERITIES
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "drift"
@@ -47,6 +49,12 @@ METRICS: Final = (TIMES, *TESTED, *UNTESTED)
 _CALLED: Final = {name: said for said, name in TESTED.items()}
 _READ: Final = "page: drift"
 _LINES: Final = 8
+_COLOURED: Final = 3
+"""Lines in colour where there are more than `_FEW`."""
+_FEW: Final = 4
+_WINDOWS: Final = 60
+"""Windows in the chart of all columns; that of one column has all of them."""
+_RECENT: Final = 14
 _MOST_ALARMS: Final = 200
 _MOST_ITEMS: Final = 3
 _MATTER: Final = ("window_start", "slice_key", "slice_value", "column_name", "drift_type")
@@ -93,12 +101,14 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = TIMES) -> l
     """
     rows = lake.table(DRIFT).select(what=_READ).filter(pl.col("table") == table).collect()
     monitors = rows["monitor"].unique().sort().to_list()
+    states = {one["monitor"]: one for one in lake.monitors.list() if one["state"] is not None}
     blocks: list[Block] = []
     for monitor in monitors:
         # A window that was measured again counts as it was measured last, and not at all if its rows went.
         found = failing(newest_of(rows.filter(pl.col("monitor") == monitor))).filter(pl.col("drift_type").is_not_null())
         blocks += [Text(f"### {monitor}")] if len(monitors) > 1 else []
-        blocks += _of_monitor(found if column == ANY else found.filter(pl.col("column_name") == column), table, metric)
+        of_column = found if column == ANY else found.filter(pl.col("column_name") == column)
+        blocks += _of_monitor(of_column, table, metric, None if column != ANY else states.get(monitor))
     return blocks or [_none(table)]
 
 
@@ -106,8 +116,15 @@ def _none(table: str) -> Note:
     return Note(f"**{table}** has no window yet that could be compared.")
 
 
-def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
-    """How far the columns of a table have moved by one of its monitors, by the newest rows of each window, as monitors judge them."""
+def _of_monitor(found: pl.DataFrame, table: str, metric: str, state: Mapping[str, Any] | None) -> list[Block]:
+    """How far the columns of a table have moved by one of its monitors, by the newest rows of each window, as monitors judge them.
+
+    Args:
+        found: These rows.
+        table: That is watched.
+        metric: One of `METRICS`.
+        state: What the monitor says now, as `lake.monitors.list()` has it; None: it is not said.
+    """
     kinds = found["drift_type"].unique().to_list()
     kind = BASELINE if BASELINE in kinds else next(iter(kinds), BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
@@ -125,17 +142,23 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
     alarms = tests.filter("alarm").sort("window_start", "times", descending=True, nulls_last=True)
     with_alarm = alarms.filter(pl.col("window_start").is_not_null())["window_start"].n_unique()
     windows = of_columns["window_start"].n_unique()
-    tone: Tone = "bad" if drifted else "good" if tested.height else "plain"
-    names = ", ".join(drifted) or (f"none, against {against}" if tested.height else "none was tested in this window")
+    recent = of_columns["window_start"].unique().sort().tail(_RECENT).to_list()
+    lately = alarms.filter(pl.col("window_start").is_in(recent))
+    names, tone = _drifted(drifted, lately, len(recent), against if tested.height else "")
     reasons = apart.select(
         pl.col("column_name").alias("column"), pl.col("not_tested").fill_null("it has no threshold yet").alias("why it is not tested")
     )
     here = tests.filter(pl.col("window_start") == last, pl.col("slice_key").is_null(), pl.col("drift_type") == kind)
+    of_tested = here.filter(pl.col("column").is_in([*tested["column_name"], TOGETHER]))
+    in_chart = tests.filter(pl.col("slice_key").is_null(), pl.col("drift_type") == kind).filter(
+        ~pl.col("column").is_in(apart["column_name"].to_list()) | pl.col("alarm").any().over("column")
+    )
     return [
         Figures(
             (
+                *([] if state is None else [_state(state)]),
                 Figure("Newest window", str(last)[:16], f"of {table}"),
-                Figure("Columns that drifted", number(len(drifted)), names, tone),
+                Figure("Columns that drifted in it", number(len(drifted)), names, tone),
                 Figure("Columns tested", number(tested.height), f"{apart.height} not tested; {counted(windows, 'window')}"),
                 Figure(
                     "Windows with an alarm",
@@ -145,8 +168,8 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
                 ),
             )
         ),
-        _chart(whole, tests.filter(pl.col("slice_key").is_null(), pl.col("drift_type") == kind), metric, against),
-        Rows("The newest window", filled(_shown(here, ("column", "alarm", *_MEASURED))), "No column was tested in this window."),
+        _chart(whole, in_chart, metric, against),
+        Rows("The newest window", filled(_shown(of_tested, ("column", "alarm", *_MEASURED))), "No column was tested in this window."),
         Rows(
             "Alarms: windows beyond their threshold, the newest first",
             filled(
@@ -157,8 +180,38 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
             ),
             "No window was beyond a threshold.",
         ),
-        *([Rows("Not tested in the newest window", reasons.sort("column"))] if apart.height else []),
+        *([Rows("Not tested in the newest window, or for missing values alone", reasons.sort("column"))] if apart.height else []),
     ]
+
+
+def _state(now: Mapping[str, Any]) -> Figure:
+    """What the monitor says now: slices count too, and windows before the newest one until they are judged well."""
+    is_bad = now["state"] in BAD
+    severity = SEVERITIES.get(now["severity"], now["severity"])
+    return Figure(
+        "The monitor",
+        str(now["state"]),
+        severity if is_bad else "",
+        ("bad" if now["severity"] == "error" else "warn") if is_bad else "good",
+    )
+
+
+def _drifted(newest: list[str], lately: pl.DataFrame, windows: int, against: str) -> tuple[str, Tone]:
+    """What drifted in the newest window, or else shortly before it, and whether that is well.
+
+    Args:
+        newest: The columns that drifted in the newest window.
+        lately: The alarms of the newest windows, of slices too.
+        windows: How many these are.
+        against: What the newest window is compared with; empty: nothing was tested in it.
+    """
+    if newest:
+        return ", ".join(newest), "bad"
+    here = f"none, against {against}" if against else "none was tested in this window"
+    if lately.is_empty():
+        return here, "good" if against else "plain"
+    names = ", ".join(lately["column"].unique(maintain_order=True).head(_COLOURED))
+    return f"{here}; in {lately['window_start'].n_unique()} of the newest {counted(windows, 'window')}: {names}", "warn"
 
 
 def _tests(found: pl.DataFrame) -> pl.DataFrame:
@@ -248,13 +301,26 @@ def _chart(whole: pl.DataFrame, tests: pl.DataFrame, metric: str, against: str) 
         lines = tests.filter(pl.col("metric") == metric).select(at, pl.col("value").abs(), line, limit="threshold")
         nothing = "0.5: no difference" if TESTED[metric] == DOMAIN else "0: no change"
         heading, unit = f"{name} against {against}", f"{metric} ({nothing})"
-    lines = lines.drop_nulls("value").sort("at")
+    lines, remark = lines.drop_nulls("value").sort("at"), ""
     if lines.is_empty():
         return Note(f"No column has the metric {metric}: choose another one.")
+    every = lines["at"].n_unique()
+    if lines["line"].n_unique() > 1 and every > _WINDOWS:
+        lines = lines.filter(pl.col("at").is_in(lines["at"].unique().sort().tail(_WINDOWS).to_list()))
+        remark = f"The newest {_WINDOWS} of {every:,} windows: choose a column to see all."
     # The most moved ones, so that lines can be told apart.
     most = lines.group_by("line").agg(pl.col("value").abs().max()).sort("value", "line", descending=[True, False]).head(_LINES)["line"]
     chosen = lines.filter(pl.col("line").is_in(most.to_list()))
-    return Curves(heading, chosen, unit, time="begin of the window", limit="" if metric in UNTESTED else "threshold")
+    return Curves(
+        heading,
+        chosen,
+        unit,
+        time="begin of the window",
+        limit="" if metric in UNTESTED else "threshold",
+        muted=tuple(most[_COLOURED:]) if most.len() > _FEW else (),
+        windows=True,
+        remark=remark,
+    )
 
 
 def profile(lake: Client, table: str) -> list[Block]:

@@ -18,6 +18,7 @@ NAME: Final = "forecasts"
 SENTENCE: Final = "What is expected on each of the next days, how sure that is, and how earlier forecasts compare with what came."
 ALL: Final = "all together"
 _ACTUAL, _FORECAST = "actual", "forecast"
+_NO_BAND: Final = "The bands of single groups cannot be added up: choose a group on the page Forecasts to see how sure its forecast is."
 _READ: Final = "page: forecasts"
 _BEFORE: Final = timedelta(days=56)
 _WEEK: Final = timedelta(days=7)
@@ -68,13 +69,11 @@ def forecast(lake: Client, one: Forecasts, group: str = ALL, origin: date | None
     expected = _expected(lake, one, group, at)
     actual = _actual(lake, one, group, at)
     known, is_sum = _meaning(lake, one), group == ALL and bool(one.series.by)
-    apart = Note("The bands of single groups cannot be added up: choose a group to see how sure its forecast is.")
     return [
         *(_past(expected, at) if at == made[0] else []),
         Figures(tuple(_figures(one, expected, actual, at))),
         _curves(one, group, expected, actual),
         *([Note(known)] if known else []),
-        *([apart] if is_sum else []),
         Rows("By week", _weeks(expected, actual, at)),
         *([Rows(f"The next 7 days by {' and '.join(one.series.by)}", _by_group(lake, one, at))] if is_sum else []),
     ]
@@ -101,8 +100,9 @@ def _curves(one: Forecasts, group: str, expected: pl.DataFrame, actual: pl.DataF
     ]
     heading = f"{_title(one)}: {group}" if one.series.by else _title(one)
     # Quantiles do not add up.
-    band = _band(one) if group != ALL or not one.series.by else ""
-    return Curves(heading, pl.concat(frames), f"{one.series.value} a day", dashed=(_FORECAST,), band=band)
+    is_sum = group == ALL and bool(one.series.by)
+    band, remark = ("", _NO_BAND) if is_sum else (_band(one), "")
+    return Curves(heading, pl.concat(frames), f"{one.series.value} a day", dashed=(_FORECAST,), band=band, remark=remark)
 
 
 def _not_made(lake: Client, one: Forecasts) -> Note:

@@ -10,6 +10,7 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.monitoring.verdicts import BAD, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
+from lakehouse_assets.platform.storage.platform_tables import own_first
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number, short
 from lakehouse_assets.views.listed import PAGES
@@ -53,7 +54,7 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
             "rejected rows": row["quarantined"] or 0,
             "failed checks": ", ".join(row["failed_checks"]),
         }
-        for row in values["tables"]
+        for row in sorted(values["tables"], key=lambda row: (not row["failed_checks"], own_first(row["table"])))
     ]
     rejected = sum(row["quarantined"] or 0 for row in values["tables"])
     failing = sum(bool(row["failed_checks"]) for row in values["tables"])
@@ -69,7 +70,7 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
                 Figure("Files refused", number(len(values["refused_files"])), "", "bad" if values["refused_files"] else "good"),
             )
         ),
-        Rows("Tables", pl.DataFrame(rows, infer_schema_length=None).sort("failed checks", "table", descending=[True, False])),
+        Rows("Tables", pl.DataFrame(rows, infer_schema_length=None)),
         *_verdicts(lake),
     ]
 

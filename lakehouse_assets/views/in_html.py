@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _STYLE: Final = (
     "<style>body{font-family:system-ui,sans-serif;color:#1c2733;max-width:68rem;margin:0 auto;padding:1.5rem;line-height:1.5}"
     "h1{font-size:1.8rem}h2{margin-top:2rem}h3{margin:1.6rem 0 .5rem}section{border-top:3px solid #d5dbe1;margin-top:2.5rem}"
-    "nav a{margin-right:1.1rem;color:#1f6fb2}.figures{display:flex;flex-wrap:wrap;gap:.7rem;margin:.8rem 0}"
-    ".figure{flex:1 1 150px;border:1px solid #d5dbe1;border-left:4px solid;border-radius:6px;padding:.6rem .9rem}"
+    "nav a{margin-right:1.1rem;color:#1f6fb2}.figures{display:grid;"
+    "grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.7rem;margin:.8rem 0}"
+    ".figure{border:1px solid #d5dbe1;border-left:4px solid;border-radius:6px;padding:.6rem .9rem}"
     ".figure div{font-size:.8rem;color:#5b6673}.figure b{font-size:1.35rem}"
     ".note{border-left:4px solid;background:#f4f6f8;padding:.1rem 1rem;margin:.8rem 0}code{background:#eef1f4;padding:0 .2rem}</style>"
 )
@@ -73,21 +74,28 @@ class Html(Medium[str]):
         """See `Medium.curves`."""
 
         def draw(axes: "Axes") -> None:
-            colours = colours_of(block.lines)
+            colours = block.colours
             for name, colour in colours.items():
                 line = block.frame.filter(pl.col("line") == name)
                 at: Any = line["at"].to_list()
                 style = "--" if name in block.dashed else "-"
-                axes.plot(at, _floats(line["value"]), style, color=colour, linewidth=1.6, marker="o", markersize=2, label=name)
+                is_muted = name in block.muted
+                points: Any = {"marker": "o", "markersize": 2} if block.has_points and not is_muted else {}
+                label, width = (None, 0.8) if is_muted else (name, 1.6)
+                axes.plot(at, _floats(line["value"]), style, color=colour, linewidth=width, label=label, **points)
                 if block.has_band and line["low"].null_count() < line.height:
                     axes.fill_between(at, _floats(line["low"]), _floats(line["high"]), color=colour, alpha=0.2, linewidth=0)
             if block.has_limit:
                 _limits(axes, block, colours)
             axes.set_xlabel(block.time)
             axes.set_ylabel(block.unit)
+            axes.yaxis.set_major_locator(_steps(is_whole=block.is_whole))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
             axes.figure.autofmt_xdate(rotation=0, ha="center")
+            if ticks := block.ticks:
+                days = "%d %b %y" if all(f"{at:%H:%M}" == "00:00" for at in ticks) else "%d %b %H:%M"
+                axes.set_xticks(ticks, [f"{at:{days}}" for at in ticks])
             _legend(axes, block.lines if len(block.lines) + len(block.marks) > 1 else [])
 
         caption = f"<p><em>{escape(block.caption)}</em></p>" if block.caption else ""
@@ -108,6 +116,7 @@ class Html(Medium[str]):
             axes.set_xlabel(block.unit)
             # Above the bars: next to a few bars it would be longer than they are high.
             axes.set_title(block.names, loc="right", fontsize=10)
+            axes.xaxis.set_major_locator(_steps(is_whole=block.is_whole))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             _legend(axes, block.parts if len(block.parts) > 1 or block.tones else [])
 
@@ -128,6 +137,13 @@ def document(title: str, body: str) -> str:
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_STYLE}{STYLE}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _steps(*, is_whole: bool) -> Any:
+    """Where an axis of numbers is labelled."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10], integer=is_whole)
 
 
 def _floats(values: pl.Series) -> Any:

@@ -1,7 +1,7 @@
 """Blocks in a marimo page: charts are Altair's, tables are marimo's. What a page says is not decided here."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from html import escape
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from lakehouse_assets.views.blocks import TONES, Bars, Block, Curves, Figures, M
 from lakehouse_assets.views.markup import STYLE, as_html, from_markdown, links
 
 _KINDS: Final[Mapping[Tone, Any]] = {"plain": "info", "good": "success", "warn": "warn", "bad": "danger"}
-_CARD: Final = "flex:1 1 150px;border:1px solid #d5dbe1;border-radius:6px;padding:.6rem .9rem"
+_CARD: Final = "border:1px solid #d5dbe1;border-radius:6px;padding:.6rem .9rem"
 _SMALL: Final = "font-size:.8rem;color:#5b6673"
 _LARGE: Final = "font-size:1.35rem;font-weight:600;line-height:1.3"
 _PAGE_ROWS: Final = 15
@@ -35,7 +35,7 @@ class Marimo(Medium[Any]):
             f'<div style="{_LARGE}">{escape(one.value)}</div><div style="{_SMALL}">{escape(one.note)}</div></div>'
             for one in block.items
         )
-        return mo.Html(f'<div style="display:flex;flex-wrap:wrap;gap:.7rem">{cards}</div>')
+        return mo.Html(f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.7rem">{cards}</div>')
 
     def note(self, block: Note) -> Any:
         """See `Medium.note`."""
@@ -66,18 +66,18 @@ class Marimo(Medium[Any]):
 
     def curves(self, block: Curves) -> Any:
         """See `Medium.curves`."""
-        colours = colours_of(block.lines)
+        colours, told = block.colours, [*block.named, *block.marks]
         named = colours | block.marks
         moment = "%Y-%m-%d" if str(block.frame.schema["at"]) == "Date" else "%Y-%m-%d %H:%M"
         base = alt.Chart(block.frame).encode(
-            x=alt.X(
-                "at:T", title=block.time, axis=alt.Axis(format=_format(block.frame["at"]), labelOverlap=True, tickCount=10, grid=False)
-            ),
+            x=alt.X("at:T", title=block.time, axis=_time_axis(block)),
             color=alt.Color(
                 "line:N",
                 title=None,
                 scale=alt.Scale(domain=[*named], range=[*named.values()]),
-                legend=None if len(named) == 1 else alt.Legend(orient="top", symbolStrokeWidth=3, symbolOpacity=1, labelLimit=400),
+                legend=None
+                if len(named) == 1
+                else alt.Legend(orient="top", values=told, symbolStrokeWidth=3, symbolOpacity=1, labelLimit=400),
             ),
         )
         tooltip = [
@@ -85,17 +85,21 @@ class Marimo(Medium[Any]):
             alt.Tooltip("line:N", title="what"),
             alt.Tooltip("value:Q", title=block.unit, format=",.4~f"),
         ]
-        y = alt.Y("value:Q", title=block.unit, axis=alt.Axis(format=",.6~f", tickCount=6))
+        y = alt.Y("value:Q", title=block.unit, axis=_number_axis(6, is_whole=block.is_whole))
         layers: list[Any] = []
         if block.has_band:
             tooltip += [alt.Tooltip(f"{edge}:Q", title=f"{block.band}, {edge}", format=",.4~f") for edge in ("low", "high")]
             layers.append(base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=block.unit), y2="high:Q"))
+        if block.muted:
+            thin = base.transform_filter(alt.FieldOneOfPredicate("line", [*block.muted]))
+            layers.append(thin.mark_line(strokeWidth=1).encode(y=y, tooltip=tooltip))
+        point: Any = {"size": 18, "opacity": 0.7} if block.has_points else False
         for dashed in (False, True):
-            names = [name for name in colours if (name in block.dashed) == dashed]
+            names = [name for name in block.named if (name in block.dashed) == dashed]
             if names:
                 drawn = base.transform_filter(alt.FieldOneOfPredicate("line", names))
                 dash: Any = {"strokeDash": [6, 3]} if dashed else {}
-                layers.append(drawn.mark_line(strokeWidth=2, point={"size": 18, "opacity": 0.7}, **dash).encode(y=y, tooltip=tooltip))
+                layers.append(drawn.mark_line(strokeWidth=2, point=point, **dash).encode(y=y, tooltip=tooltip))
         if block.has_limit:
             layers += _limits(block, tooltip)
         chart = alt.layer(*layers).properties(width="container", height=_HEIGHT)
@@ -115,7 +119,7 @@ class Marimo(Medium[Any]):
                     sort=names,
                     axis=alt.Axis(labelLimit=260, titleAngle=0, titleAlign="left", titleX=0, titleY=-9),
                 ),
-                x=alt.X("value:Q", title=block.unit, axis=alt.Axis(format=",.6~f", tickCount=8)),
+                x=alt.X("value:Q", title=block.unit, axis=_number_axis(8, is_whole=block.is_whole)),
                 color=alt.Color(
                     "part:N",
                     title=None,
@@ -132,6 +136,24 @@ class Marimo(Medium[Any]):
             .properties(width="container", height=alt.Step(22))
         )
         return _under(block.heading, chart)
+
+
+def _number_axis(ticks: int, *, is_whole: bool) -> Any:
+    """An axis of numbers, without halves where there are none."""
+    return alt.Axis(format=",.6~f", tickCount=ticks, **({"tickMinStep": 1} if is_whole else {}))
+
+
+def _time_axis(block: Curves) -> Any:
+    """An axis of moments, labelled where the block says so."""
+    ticks: Any = {"values": [_moment(at) for at in block.ticks]} if block.ticks else {"tickCount": 10}
+    return alt.Axis(format=_format(block.frame["at"]), labelOverlap=True, grid=False, **ticks)
+
+
+def _moment(at: date | datetime) -> Any:
+    """A moment as the chart takes it: one with time zone as milliseconds, another one as what a clock shows."""
+    if isinstance(at, datetime) and at.tzinfo is not None:
+        return int(at.timestamp() * 1000)
+    return alt.DateTime(year=at.year, month=at.month, date=at.day, hours=getattr(at, "hour", 0), minutes=getattr(at, "minute", 0))
 
 
 def _limits(block: Curves, tooltip: Sequence[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.views import drift
-from lakehouse_assets.views.blocks import Block, Curves, Figures, Note, Rows, Text
+from lakehouse_assets.views.blocks import MUTED_COLOUR, Block, Curves, Figure, Figures, Note, Rows, Text
 from lakehouse_assets.views.in_html import Html
 from lakehouse_assets_tests.running import tables_of
 
@@ -192,5 +192,63 @@ def test_monitors_stand_apart_and_a_window_counts_as_it_was_measured_last_unless
     blocks = shown(tmp_path, rows)
     assert [block.markdown for block in blocks if isinstance(block, Text)] == ["### a", "### b"]
     figures = figures_of(blocks)
-    assert [one["Columns that drifted"] for one in figures] == ["0", "1"]
+    assert [one["Columns that drifted in it"] for one in figures] == ["0", "1"]
     assert {one["Newest window"] for one in figures} == {str(BEGIN)[:16]}
+
+
+def year(*columns: str, alarm: int | None = None, **more: Any) -> list[dict]:
+    """300 windows of columns that differ in how far they are from the threshold; the last of them may alarm on a day."""
+    moved = {column: 0.01 * (1 + number) for number, column in enumerate(columns)}
+    return [
+        row(column, day, ("ks_test", 0.5 if day == alarm and column == columns[-1] else by, 0.2, 0.002), **more)
+        for column, by in moved.items()
+        for day in range(300)
+    ]
+
+
+def test_of_many_windows_and_columns_the_newest_and_the_farthest_can_be_read(tmp_path):
+    blocks = shown(tmp_path, [*year(*"abcdefg"), *year("key", not_tested="it is a key")])
+    chart = curves_of(blocks)
+    assert chart.frame["at"].unique().sort().to_list() == [BEGIN + timedelta(days=day) for day in range(240, 300)]
+    assert (set(chart.named), set(chart.muted)) == ({"e", "f", "g"}, {"a", "b", "c", "d"})
+    assert "The newest 60 of 300 windows" in chart.caption
+    assert "Grey: 4 more columns." in chart.caption
+    drawn = chart.drawn_by(Html())
+    assert chart.caption in drawn
+    assert MUTED_COLOUR in drawn
+    one = curves_of(shown(tmp_path, [], "g"))
+    assert (one.frame.height, one.muted, one.has_points) == (300, (), False)
+
+
+def test_a_column_that_is_not_tested_stands_in_chart_and_table_only_where_it_alarmed(tmp_path):
+    rows = [*year("a"), *year("key", not_tested="it is a key"), *year("id", alarm=298, not_tested="it is a key")]
+    blocks = shown(tmp_path, rows)
+    assert set(curves_of(blocks).lines) == {"a", "id"}
+    assert rows_of(blocks, "The newest window")["column"].to_list() == ["a"]
+    assert figures_of(blocks)[0]["Columns tested"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("alarm", "tone", "said"), [(299, "bad", "b"), (290, "warn", "in 1 of the newest 14 windows: b"), (9, "good", "none")]
+)
+def test_a_quiet_newest_window_is_not_well_where_windows_before_it_alarmed(tmp_path, alarm, tone, said):
+    figures = next(block for block in shown(tmp_path, year("a", "b", alarm=alarm)) if isinstance(block, Figures))
+    drifted = next(one for one in figures.items if one.label.startswith("Columns that drifted"))
+    assert drifted.tone == tone
+    assert said in drifted.note
+
+
+def test_what_the_monitor_says_now_stands_first():
+    assert drift._state({"state": "failed", "severity": "error"}) == Figure("The monitor", "failed", "error", "bad")
+    assert drift._state({"state": "failed", "severity": "warn"}).tone == "warn"
+    assert drift._state({"state": "passed", "severity": "error"}) == Figure("The monitor", "passed", "", "good")
+
+
+def test_the_axis_is_labelled_at_begins_of_windows(tmp_path):
+    weeks = [row("amount", 7 * week, ("ks_test", 0.1, 0.2, 0.002)) for week in range(23)]
+    chart = curves_of(shown(tmp_path, weeks))
+    assert set(chart.ticks) <= set(chart.frame["at"])
+    assert chart.ticks[-1] == BEGIN + timedelta(weeks=22)
+    assert 5 < len(chart.ticks) <= 10
+    drawn = chart.drawn_by(Html())
+    assert all(f"{at:%d %b %y}" in drawn for at in chart.ticks)

@@ -1,14 +1,18 @@
 """The champion's numbers are the champion's, and of a decision the line is shown that decides."""
 
+import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
 from lakehouse_assets.platform.modelling.gate.comparison import Comparison
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
-from lakehouse_assets.views.blocks import Rows, Text
+from lakehouse_assets.views.accuracy import _over_time
+from lakehouse_assets.views.blocks import Bars, Curves, Rows, Text
+from lakehouse_assets.views.in_html import Html
 from lakehouse_assets.views.models import _evaluation, _figures, decisive
 
 _COMPARED = "WAPE 0.2 against 0.5 for the baseline naive: by fold a loss 60% lower."
@@ -93,6 +97,36 @@ def test_a_comparison_says_of_which_version_it_is_and_what_decided():
     assert _REFUSED in text.markdown
     assert isinstance(rows, Rows)
     assert rows.heading.startswith("Version 3 compared")
+
+
+@pytest.mark.parametrize(("versions", "baselines"), [((1, 2), {"baseline of version 1", "baseline of version 2"}), ((1,), {"baseline"})])
+def test_each_version_has_a_line_of_its_baseline_and_no_line_jumps_within_a_window(versions, baselines):
+    weeks = [datetime(2026, 10, 5, tzinfo=UTC) + timedelta(weeks=week) for week in range(9)]
+    known = pl.DataFrame(
+        [
+            {"window_start": week, "model_version": number, "value": 0.3, "low": 0.2, "high": 0.4, "baseline": 0.4 + number / 10}
+            for week in weeks
+            for number in versions
+        ]
+    )
+    chart = _over_time(known, "WAPE")
+    assert set(chart.dashed) == baselines
+    assert not chart.frame.select("at", "line").is_duplicated().any()
+    assert chart.ticks == weeks
+    assert f"{weeks[3]:%d %b %y}" in chart.drawn_by(Html())
+
+
+@pytest.mark.parametrize(("values", "halves"), [((0, 1, 1), False), ((0.2, 0.9, 1.0), True)])
+def test_an_axis_of_whole_numbers_has_no_halves(values, halves):
+    frame = pl.DataFrame({"name": ["a", "b", "c"], "value": values, "part": "rows"})
+    for chart in (
+        Bars("How many", frame, "rows", "name"),
+        Curves(
+            "How many", frame.select(pl.lit("x").alias("line"), "value", at=pl.Series([date(2026, 1, day) for day in (1, 2, 3)])), "rows"
+        ),
+    ):
+        assert chart.is_whole is not halves
+        assert bool(re.search(r"<text[^>]*>0\.\d+</text>", chart.drawn_by(Html()))) is halves
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 from lakehouse_assets import open_lakehouse
@@ -21,6 +22,17 @@ _DRIFTED = [
 @pytest.fixture
 def lake(tmp_path):
     return open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
+
+
+def test_tables_of_products_stand_before_those_of_the_platform(lake):
+    for name in ("platform.landing.log", "zoo.gold.animals", "bikes.gold.trips", "platform.alerts.log"):
+        lake.context.root.lakehouse.table(name).create(pl.Schema({"at": pl.String()}))
+    values = lake.status()
+    expected = ["bikes.gold.trips", "zoo.gold.animals", "platform.alerts.log", "platform.landing.log"]
+    assert [row["table"] for row in values["tables"]] == expected
+    values["tables"][1]["failed_checks"] = ["not_null"]
+    rows = next(block for block in health.tables(lake, values) if isinstance(block, Rows))
+    assert rows.frame["table"].to_list() == [expected[1], expected[0], *expected[2:]]
 
 
 def judged(lake, number: int, day: int, *said: Verdict) -> str:

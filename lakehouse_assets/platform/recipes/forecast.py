@@ -190,9 +190,16 @@ def forecast(
 
 
 def _of_own_inputs(gate: Gate) -> Gate:
-    """The recipe makes all inputs itself, of what was known: one that tells the value alone is a regular series, and season is no drift."""
+    """The recipe makes all inputs itself, of what was known, and nobody can leave one out.
+
+    One that tells the value alone is a regular series, season is no drift, and what goes with time is the calendar of the day that is
+    forecast, or a series that grows: the model learns ratios to its level.
+    """
+    if gate.leakage is None:
+        return gate
     never = (math.inf, math.inf)
-    return gate if gate.leakage is None else replace(gate, leakage=replace(gate.leakage, determines=never, equals=never, drift=never))
+    limits = dict.fromkeys(("determines", "equals", "drift", "clock", "identifier"), never)
+    return replace(gate, leakage=replace(gate.leakage, **limits))
 
 
 def _newest(table: str, ledger: str, read: Read) -> pl.LazyFrame:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+PLATFORM: Final = "platform."
+"""With what the names of its tables begin."""
 LANDING: Final = "platform.landing.log"
 CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
@@ -38,3 +40,8 @@ ALL: Final = frozenset(
     {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, TRAINING_REQUESTS, ALERTS, ALERT_DELIVERIES}
     | {RUNS, STEPS, CHECKS, CACHE}
 )
+
+
+def own_first(table: str) -> tuple[bool, str]:
+    """Sorts names of tables: those of products by name, then the platform's."""
+    return table.startswith(PLATFORM), table

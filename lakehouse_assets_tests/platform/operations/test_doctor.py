@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import products
+from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor import lakehouse_checks
 from lakehouse_assets.platform.operations.doctor.examine import examine
@@ -289,6 +290,12 @@ def test_a_path_next_to_the_tables_is_given_as_it_is(healthy):
         fix = named(healthy, trouble).fix
         assert "/../" not in fix, fix
         assert f"{Path(healthy.root).absolute()}/" in fix
+
+
+@pytest.mark.parametrize("error", ["There are: none", "There are: none.", "Did you mean sales.gold.days?"])
+def test_what_is_wrong_with_a_product_is_a_sentence_of_its_own(error):
+    told = lakehouse_checks.broken_product(BrokenProduct("velo", error)).what
+    assert told.endswith(("none. Nothing is vacuumed while a product is broken.", "days? Nothing is vacuumed while a product is broken."))
 
 
 def test_a_run_that_is_under_way_explains_what_is_unfinished(healthy):

@@ -16,8 +16,10 @@ from lakehouse_assets import forecast
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.gates import LeakageLimits
 from lakehouse_assets.platform.declarations.learning import MODEL, NotEnoughData
 from lakehouse_assets.platform.declarations.modules import declarations_in
+from lakehouse_assets.platform.features.leakage import Leakage
 from lakehouse_assets.platform.modelling.evaluation import Candidates
 from lakehouse_assets.platform.modelling.predictors import load_predictor
 from lakehouse_assets.platform.operations.root import Root
@@ -117,6 +119,23 @@ def test_a_series_without_groups_is_trained_becomes_champion_and_is_forecast(set
     newest = declared.model.examples.newest(lakehouse.table("shop.features.sales").scan()).sort("day").collect()
     assert candidate == MODEL
     assert stored.predict(newest.select(stored.inputs))["mean"].equals(forecasts["mean"])
+
+
+def test_calendar_and_growth_of_a_young_series_are_no_leaks():
+    """Ten months in which month and level go one way: nobody can leave an input of the recipe out."""
+    declared = sales()
+    features = declared.features(rows(300, lambda number: week(number) + 5 * number).lazy()).collect()
+    examples = declared.model.examples
+    made = examples.rows({declared.features.name: features.lazy()}.__getitem__).collect()
+
+    def leaks(limits) -> list[str]:
+        found = Leakage(limits).report_rows(
+            made, key=examples.key, at=examples.at, target=examples.target, inputs=examples.inputs, seed=0, compute=Local()
+        )
+        return found.sentences()
+
+    assert any(said.startswith("month goes with time") for said in leaks(LeakageLimits()))
+    assert leaks(declared.model.gate.leakage) == []
 
 
 def test_while_history_is_too_short_it_says_what_is_missing_and_the_first_baseline_predicts(settings):

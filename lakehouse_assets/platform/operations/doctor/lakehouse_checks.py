@@ -154,7 +154,8 @@ def _size(folder: Path) -> int:
 def broken_product(product: BrokenProduct) -> Finding:
     """A product that is left out because its code has an error."""
     fix = "fix the file that is named, then run: lakehouse run"
-    return Finding("error", product.name, f"{product.text} Nothing is vacuumed while a product is broken.", fix)
+    text = product.text if product.text.endswith((".", "?", "!")) else f"{product.text}."
+    return Finding("error", product.name, f"{text} Nothing is vacuumed while a product is broken.", fix)
 
 
 def unusable_history(error: DatabaseUnavailable, dagster_home: Path) -> Finding:
