@@ -9,17 +9,19 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.wording import listed
 from lakehouse_assets.scaffold import personal, vocabulary
 from lakehouse_assets.scaffold.forecasts import with_forecast
 from lakehouse_assets.scaffold.keys import declared_keys, with_key
 from lakehouse_assets.scaffold.names import column_names, is_free, singular, unused, words_of
 from lakehouse_assets.scaffold.readings import Reading, Values, reading_of, shown
 from lakehouse_assets.scaffold.samples import FILE, ROW, Sample
-from lakehouse_assets.scaffold.tables import Column, Gold, Table, is_called_key, named, unknown
+from lakehouse_assets.scaffold.tables import Column, Gold, Table, is_called_key, named, numbers_rows, unknown
 from lakehouse_assets.scaffold.totals import Total, totals_in
 
-_LISTED = 5
+_LISTED, _FILES_SHOWN = 5, 3
 _MOST_MEASURES, _MOST_GROUPS = 5, 100
+_FEWEST = "the fewest of all texts that most rows have"
 
 
 def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str], forecast: str | None = None) -> list[Table]:
@@ -35,7 +37,8 @@ def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str], 
         ValueError: A declared column does not exist, or holds no dates.
     """
     tables = [_with_columns(sample) for sample in samples]
-    key_of = declared_keys(tables, keys)
+    key_of, not_taken = declared_keys(tables, keys)
+    tables = [table.doubting(*not_taken.get(table.name, ())) for table in tables]
     time_of = _declared_times(tables, times)
     tables = [_with_time(with_key(table, key_of.get(table.name)), time_of.get(table.name)) for table in tables]
     tables = [_with_gold(table) for table in _with_references(tables)]
@@ -55,9 +58,15 @@ def _with_columns(sample: Sample) -> Table:
     doubts = [f"{column!r} cannot be a column of a table: its values come into _rescued" for column in sample.left_out]
     if encoding := dict(sample.options).get("encoding"):
         doubts.append(f"the files are not UTF-8 and were read as {encoding}: look at letters with accents")
-    if sample.whole < 1:
-        doubts.append(f"{1 - sample.whole:.1%} of the rows do not fit the header: what they have besides comes into _rescued")
-    doubts += sample.remarks
+    if sample.misfits:
+        (file, row), count = sample.misfits[0], len(sample.misfits)
+        what = "1 row does" if count == 1 else f"{count:,} rows do"
+        where = f"row {row:,} of {file}" if count == 1 else f"the first is row {row:,} of {file}"
+        it = "it" if count == 1 else "them"
+        doubts.append(
+            f"{what} not fit the header ({where}): nothing is guessed from {it}, and the rule fits_header puts {it} into quarantine"
+        )
+    doubts += [f"{listed(files, _FILES_SHOWN)}: {remark}" for remark, files in sample.remarks.items()]
     doubts += [
         f"{total.named} looks like a total: nothing is guessed from it, and the contract puts it into quarantine" for total in totals
     ]
@@ -124,7 +133,7 @@ def _declared_times(tables: Sequence[Table], times: Iterable[str]) -> dict[str, 
                 raise ValueError(
                     f"--time {word}: its values are not read as dates ({column.reading.evidence or 'text'}): name another column"
                 )
-        found |= having
+        found |= {name: column for name, column in having.items() if name not in found}
     return found
 
 
@@ -157,7 +166,7 @@ def _with_gold(table: Table) -> Table:
     return table.doubting(f"gold.{gold.name}: {table.without_time}") if gold and table.without_time else table
 
 
-def _gold(table: Table, by: Column | None, evidence: str = "the fewest of all texts") -> Gold | None:
+def _gold(table: Table, by: Column | None, evidence: str = _FEWEST) -> Gold | None:
     if table.time is None and by is None:
         return None
     numbers = [column for column in table.columns.values() if column.reading.is_number and _is_measure(table, column)]
@@ -179,15 +188,18 @@ def _gold(table: Table, by: Column | None, evidence: str = "the fewest of all te
 
 
 def _group(table: Table) -> Column | None:
-    """The text with the fewest values, if these are few."""
+    """The text with the fewest values, if these are few; rather one that few rows lack, and none that most rows lack."""
     texts = [column for column in table.columns.values() if column.reading.is_text and not column.personal and column.name not in table.key]
-    few = [column for column in texts if 2 <= column.distinct <= min(_MOST_GROUPS, table.sample.rows.height // 2)]
-    return min(few, key=lambda column: column.distinct, default=None)
+    rows = table.sample.rows.height
+    few = [column for column in texts if 2 <= column.distinct <= min(_MOST_GROUPS, rows // 2) and column.missing * 2 <= rows]
+    return min(few, key=lambda column: (column.missing * 5 > rows, column.distinct), default=None)
 
 
 def _is_measure(table: Table, column: Column) -> bool:
     words = set(words_of(column.source))
-    return column.name not in table.key and not column.personal and not words & vocabulary.NO_MEASURE and not is_called_key(column)
+    if column.name in table.key or column.personal or column.references or words & vocabulary.NO_MEASURE:
+        return False
+    return not is_called_key(column) and not numbers_rows(table, column)
 
 
 def _with_references(tables: Sequence[Table]) -> list[Table]:

@@ -2,32 +2,57 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 from lakehouse_assets.scaffold import vocabulary
 from lakehouse_assets.scaffold.names import words_of
 from lakehouse_assets.scaffold.readings import shown
 from lakehouse_assets.scaffold.samples import FILE
-from lakehouse_assets.scaffold.tables import Column, Table, is_called_key, named, unknown
+from lakehouse_assets.scaffold.tables import FEW_ROWS, Column, Table, is_called_key, is_running, named, numbers_rows, unknown
 
-_MOST_KEY_COLUMNS, _KEY_CANDIDATES, _FEW_ROWS = 3, 10, 20
+_MOST_KEY_COLUMNS, _KEY_CANDIDATES = 3, 10
 # So many rows may have a value that another row has, in a column that is almost a key.
 _ALMOST = 0.05
 _SHOWN = 3
 
 
-def declared_keys(tables: Sequence[Table], keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """By table its declared key: each key is that of the tables in which it tells rows apart, or else of all that have its columns."""
-    found: dict[str, tuple[str, ...]] = {}
+def declared_keys(tables: Sequence[Table], keys: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, list[str]]]:
+    """By table its declared key, and what to say of declared keys that it has the columns of and does not take.
+
+    A key is that of the tables in which it tells (almost) all rows apart, or else of all that have its columns; of two keys of one table
+    the first is taken.
+
+    Raises:
+        ValueError: No file has the columns.
+    """
+    asked: list[list[tuple[Table, tuple[str, ...]]]] = []
     for text in keys:
         words = [word.strip() for word in text.split(",") if word.strip()]
         with_it = [(table, tuple(named(table, word) or "" for word in words)) for table in tables]
         with_it = [(table, key) for table, key in with_it if key and all(key)]
         if not with_it:
             raise ValueError(f"--key {text}: {unknown(tables, words)}")
-        telling = [(table, key) for table, key in with_it if _is_unique(table, key)]
-        found |= {table.name: key for table, key in telling or with_it}
-    return found
+        asked.append(with_it)
+    found: dict[str, tuple[str, ...]] = {}
+    # First those that tell rows apart: of them a table takes one, whatever else is said of its columns.
+    telling = [any(_is_unique(table, key) for table, key in with_it) for with_it in asked]
+    for tells in (True, False):
+        for with_it in (one for one, it_tells in zip(asked, telling, strict=True) if it_tells == tells):
+            for table, key in with_it:
+                if not tells or _is_almost_unique(table, key):
+                    found.setdefault(table.name, key)
+    said: dict[str, list[str]] = {}
+    for with_it in asked:
+        is_taken = any(found.get(table.name) == key for table, key in with_it)
+        for table, key in with_it:
+            taken = found.get(table.name)
+            # What tells the rows of other files apart is meant for these where another key is declared for this one.
+            if taken == key or (taken and is_taken and not _is_unique(table, key)):
+                continue
+            why = f": its key is {', '.join(taken)}, as declared" if taken else f" here: {_counted(table, key)}"
+            said.setdefault(table.name, []).append(f"--key {','.join(key)} is not taken{why}")
+    return found, said
 
 
 def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
@@ -42,14 +67,14 @@ def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
         table = table if _is_unique(table, key) else table.doubting(f"key {', '.join(key)}: {text}")
     else:
         key, text = _detected_key(table)
-        table = table.doubting(*_almost_keys(table, key))
+        table = table.doubting(*_almost_keys(table, key), *_running(table, key))
     columns = dict(table.columns)
     for name in key:
         if columns[name].reading.annotation == "float":
             raise ValueError(f"--key: {name} holds numbers with decimals, which cannot tell rows apart: name other columns")
         if columns[name].missing:
             table = table.doubting(f"key column {name}: missing in {columns[name].missing:,} of {rows:,} rows, which go to quarantine")
-    if key and declared is None and rows < _FEW_ROWS:
+    if key and declared is None and rows < FEW_ROWS:
         table = table.doubting(f"key {', '.join(key)}: {text}, and so few rows prove little")
     if not key:
         table = table.doubting("no key: rows are only added, and a file that comes again corrected brings its rows twice")
@@ -58,7 +83,7 @@ def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
 
 def _detected_key(table: Table) -> tuple[tuple[str, ...], str]:
     """The smallest key: unique in all rows, or else in the rows of each file; at last a moment alone."""
-    candidates = [column for column in sorted(table.columns.values(), key=_as_key) if _may_be_key(column)]
+    candidates = [column for column in sorted(table.columns.values(), key=partial(_as_key, table)) if _may_be_key(table, column)]
     several = len(table.sample.files) > 1
     for within in (False, True) if several else (False,):
         for size in range(1, _MOST_KEY_COLUMNS + 1):
@@ -90,7 +115,7 @@ def _almost_keys(table: Table, key: Sequence[str]) -> Iterator[str]:
         return
     rows = table.sample.rows.height
     for column in table.columns.values():
-        if not _may_be_key(column) or column.reading.is_time or column.personal or not 0 < rows - column.distinct <= rows * _ALMOST:
+        if not _may_be_key(table, column) or column.reading.is_time or column.personal or not 0 < rows - column.distinct <= rows * _ALMOST:
             continue
         values = table.sample.rows[column.source]
         twice = values.filter(values.is_duplicated()).value_counts(sort=True)
@@ -102,9 +127,16 @@ def _almost_keys(table: Table, key: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _may_be_key(column: Column) -> bool:
+def _running(table: Table, key: Sequence[str]) -> Iterator[str]:
+    """Numbers that follow each other: quantities hardly do."""
+    for column in table.columns.values():
+        if column.name not in key and is_running(table, column):
+            yield f"{column.name} has each number of a range once: if it numbers the rows, --key {column.name}"
+
+
+def _may_be_key(table: Table, column: Column) -> bool:
     """Quantities are different in each of a few rows by chance, and are no part of a key."""
-    may = column.reading.is_text or column.reading.is_time or is_called_key(column)
+    may = column.reading.is_text or column.reading.is_time or is_called_key(column) or numbers_rows(table, column)
     return may and not column.missing and not column.reading.unread and column.reading.reader != "number"
 
 
@@ -112,14 +144,19 @@ def _tells_apart(column: Column) -> bool:
     return not column.reading.is_time
 
 
-def _as_key(column: Column) -> int:
+def _as_key(table: Table, column: Column) -> int:
     """Smaller for a better column of a key; the order of the file decides among equals."""
-    is_called = column.reading.reader == "code" or is_called_key(column)
+    is_called = column.reading.reader == "code" or is_called_key(column) or numbers_rows(table, column)
     return 2 if column.personal else 0 if is_called else 1
 
 
 def _is_unique(table: Table, key: Sequence[str], *, within_files: bool = False) -> bool:
     return _different(table, key, within_files=within_files) == table.sample.rows.height
+
+
+def _is_almost_unique(table: Table, key: Sequence[str]) -> bool:
+    rows = table.sample.rows.height
+    return rows - _different(table, key) <= rows * _ALMOST
 
 
 def _different(table: Table, key: Sequence[str], *, within_files: bool = False) -> int:

@@ -235,8 +235,10 @@ def _taken(values: Values, texts: pl.Series, reading: Reading, read: pl.Series, 
     evidence = "; ".join(filter(None, [f"{what} in {count - unread.len():,} of {count:,} values", reading.evidence]))
     doubt = reading.doubt
     if unread.len():
-        evidence += f"; the others go to quarantine ({values.example(int(unread[0]))})"
-        doubt = doubt or f"{unread.len():,} of {count:,} values are not {what} and go to quarantine"
+        first = values.example(int(unread[0]))
+        evidence += f"; the others go to quarantine ({first})"
+        how_many = "is not {} and goes" if unread.len() == 1 else "are not {} and go"
+        doubt = doubt or f"{unread.len():,} of {count:,} values {how_many.format(what)} to quarantine ({first})"
     return Reading(reading.reader, evidence, reading.options, unread.len(), doubt)
 
 

@@ -6,7 +6,7 @@ What the values mean is decided in `guess`.
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import polars as pl
 from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.parse import ReadOptions, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.sheets import read_sheets
+from lakehouse_assets.platform.quality.split import misfit
 from lakehouse_assets.scaffold.names import feed_name
 
 FILE, ROW = "_file", "_row"
@@ -35,12 +36,13 @@ class Sample:
         files: Where they come from.
         columns: What every file has.
         optional: What some files have besides.
-        rows: Texts, with `_file` and `_row`; at most `_MOST_ROWS`.
+        rows: Texts, with `_file` and `_row`; at most `_MOST_ROWS`. Without those that do not fit the header, as they come into quarantine.
         total: How many rows the files have.
         options: What the feed has to be told to read them, by the names of `Feed`'s parameters.
         left_out: Columns that a table cannot have; their values come into `_rescued`.
         whole: The share of rows that fit the header.
-        remarks: What the parser says of the files.
+        misfits: File and number of the rows that do not.
+        remarks: What the parser says, and of which files.
     """
 
     name: str
@@ -52,7 +54,8 @@ class Sample:
     options: Mapping[str, Any] | tuple[()] = ()
     left_out: tuple[str, ...] = ()
     whole: float = 1.0
-    remarks: tuple[str, ...] = ()
+    misfits: tuple[tuple[str, int], ...] = ()
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def all_columns(self) -> tuple[str, ...]:
@@ -127,8 +130,8 @@ def _of_sheets(whole: Sample, child: Child) -> Sample:
     sample = _read_as(file, ReadOptions(sheets=chosen), child)
     named = ", ".join(map(repr, others))
     is_one = len(others) == 1
-    said = f"{file.name}: {named} {'has' if is_one else 'have'} another header and {'is' if is_one else 'are'} not read: sheets={chosen}"
-    return replace(sample, options={**dict(sample.options), "sheets": chosen}, remarks=(*sample.remarks, said))
+    said = f"{named} {'has' if is_one else 'have'} another header and {'is' if is_one else 'are'} not read: sheets={chosen}"
+    return replace(sample, options={**dict(sample.options), "sheets": chosen}, remarks={**sample.remarks, said: (file.name,)})
 
 
 def _read_as(file: Path, read_options: ReadOptions, child: Child) -> Sample:
@@ -136,12 +139,21 @@ def _read_as(file: Path, read_options: ReadOptions, child: Child) -> Sample:
         columns = files.enter_context(parse(file, columns=(), required=(), read_options=read_options, child=child)).unknown
         parsed = files.enter_context(parse(file, columns=columns, required=(), read_options=read_options, child=child))
         rows = parsed.frame.head(_MOST_ROWS).collect()
-        ragged = rows["_rescued"].fill_null("").str.contains('"_(extra|missing|line)":')
-        whole = 1 - int(ragged.sum()) / max(rows.height, 1)
-        options = {"encoding": read_options.encoding} if read_options.encoding else {}
-        frame = rows.select(*columns, pl.lit(file.name).alias(FILE), ROW)
-        left_out = _left_out(rows["_rescued"])
-        return Sample("", (file,), columns, frame, parsed.rows, options=options, left_out=left_out, whole=whole, remarks=parsed.remarks)
+        is_misfit = misfit(rows["_rescued"])
+        misfits = rows.clear() if is_misfit is None else rows.filter(is_misfit)
+        fitting = rows if is_misfit is None or misfits.height == rows.height else rows.filter(~is_misfit)
+        return Sample(
+            "",
+            (file,),
+            columns,
+            fitting.select(*columns, pl.lit(file.name).alias(FILE), ROW),
+            parsed.rows,
+            options={"encoding": read_options.encoding} if read_options.encoding else {},
+            left_out=_left_out(rows["_rescued"]),
+            whole=1 - misfits.height / max(rows.height, 1),
+            misfits=tuple((file.name, row) for row in misfits[ROW]),
+            remarks=dict.fromkeys(parsed.remarks, (file.name,)),
+        )
 
 
 def _left_out(rescued: pl.Series) -> tuple[str, ...]:
@@ -171,7 +183,8 @@ def _together(one: Sample, other: Sample) -> Sample:
         total=one.total + other.total,
         left_out=_distinct([*one.left_out, *other.left_out]),
         whole=min(one.whole, other.whole),
-        remarks=_distinct([*one.remarks, *other.remarks]),
+        misfits=(*one.misfits, *other.misfits),
+        remarks={text: (*one.remarks.get(text, ()), *other.remarks.get(text, ())) for text in _distinct([*one.remarks, *other.remarks])},
     )
 
 

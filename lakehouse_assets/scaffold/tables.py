@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import polars as pl
+
 from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.scaffold import vocabulary
-from lakehouse_assets.scaffold.names import words_of
+from lakehouse_assets.scaffold.names import singular, words_of
 from lakehouse_assets.scaffold.readings import Reading
 from lakehouse_assets.scaffold.samples import Sample
 from lakehouse_assets.scaffold.totals import Total
+
+FEW_ROWS = 20
+"""What fewer rows show, they may show by chance."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +144,23 @@ def is_called_key(column: Column) -> bool:
     """Whether a column is called like one that tells rows apart."""
     words = words_of(column.source)
     return bool(vocabulary.KEY & set(words))
+
+
+def numbers_rows(table: Table, column: Column) -> bool:
+    """Whether a column of whole numbers has another one in each row, and is called like one: `repair` of `repairs` or `bike_repairs`."""
+    words = words_of(column.source)
+    return bool(words) and _is_unique_number(table, column) and words_of(singular(table.name))[-len(words) :] == words
+
+
+def is_running(table: Table, column: Column) -> bool:
+    """Whether a column of whole numbers has another one in each row, and these follow each other without a gap."""
+    if table.sample.rows.height < FEW_ROWS or not _is_unique_number(table, column):
+        return False
+    values = table.sample.rows[column.source].cast(pl.Int64, strict=False)
+    first, last = values.min(), values.max()
+    return isinstance(first, int) and isinstance(last, int) and not values.null_count() and last - first + 1 == values.len()
+
+
+def _is_unique_number(table: Table, column: Column) -> bool:
+    is_whole = column.reading.reader == "whole_number" and not column.reading.unread
+    return is_whole and not column.missing and 1 < table.sample.rows.height == column.distinct

@@ -70,6 +70,9 @@ def test_personal_data_is_masked_in_the_row_and_in_its_source(lakehouse):
     text = lakehouse("show", "sales.silver.customers")
     assert "Ann" not in text
     assert "no address" not in text
+    notice = next(line for line in text.splitlines() if line.startswith("Personal data is masked ("))
+    assert "email" in notice
+    assert not any(inner in notice for inner in ("_unparsed", "_rescued", "_released_with", "source")), "these are no columns of anybody"
 
 
 def test_a_line_that_could_not_be_read_has_a_source_row(lakehouse, settings):

@@ -1,5 +1,6 @@
 """Single guesses: names, personal data by content, dates, keys, and what is refused and why."""
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -203,7 +204,10 @@ def test_a_few_values_that_do_not_fit_are_named_or_counted():
     assert open_.reader == hidden.reader == "whole_number"
     assert "('x9' in row 20)" in open_.evidence
     assert "(row 20)" in hidden.evidence
-    assert open_.doubt == "1 of 20 values are not a whole number and go to quarantine"
+    assert open_.doubt == "1 of 20 values is not a whole number and goes to quarantine ('x9' in row 20)"
+    assert hidden.doubt == "1 of 20 values is not a whole number and goes to quarantine (row 20)"
+    two = reading(*texts, "x9")
+    assert two.doubt == "2 of 21 values are not a whole number and go to quarantine ('x9' in row 20)"
     assert reading("1", "2", "x9").reader == "text", "of three values one is no slip"
 
 
@@ -329,12 +333,12 @@ def test_a_column_that_is_almost_a_key_is_named(tmp_path):
 
 def test_what_is_said_of_a_column_and_of_a_missing_key_agrees(tmp_path):
     lines = [[1_000 + 7 * row, f"M{row % 5}", row % 3, row + 0.5] for row in range(30)]
-    file = write(tmp_path, "parcels.csv", [["parcel", "member", "size", "grams"], *lines])
+    file = write(tmp_path, "parcels.csv", [["length", "member", "size", "grams"], *lines])
     assert new(tmp_path, "post", "--from", str(file)).exit_code == 0
     contracts, silver = ((package(tmp_path) / "post" / f"{name}.py").read_text() for name in ("contracts", "silver"))
     assert contracts.count("no value twice") == 2
     said = " ".join(silver.replace("#", " ").split())
-    assert "parcel and grams have no value twice, as quantities have by chance: if parcel is the key, --key parcel" in said
+    assert "length and grams have no value twice, as quantities have by chance: if length is the key, --key length" in said
     assert "no column" not in said
 
 
@@ -408,3 +412,141 @@ def test_a_header_of_years_or_without_a_name_is_one(tmp_path, header):
     file.write_text(header + "\n" + "".join(";".join(["7"] * width) + "\n" for _ in range(5)))
     (sample,) = read_samples([file], "shop", [])
     assert sample.total == 5
+
+
+# --- rows that do not fit, numbers of rows, declared keys
+
+
+def code_of(folder: Path, product: str) -> dict[str, str]:
+    return {file.stem: file.read_text() for file in (package(folder) / product).glob("*.py")}
+
+
+def bookings(folder: Path, ending: str, broken: str) -> list[str]:
+    """Two files of bookings, of which one has a line that cannot be read."""
+    files = []
+    for part in range(2):
+        rows = [
+            {"booking": f"B{20 * part + row:04d}", "made_at": f"2026-0{part + 1}-{row + 1:02d}", "kind": "ab"[row % 2]} for row in range(20)
+        ]
+        lines = [json.dumps(row) if ending == "jsonl" else ";".join(row.values()) for row in rows]
+        lines[3:3] = [broken] * part
+        header = [] if ending == "jsonl" else ["booking;made_at;kind"]
+        file = folder / f"bookings_{part}.{ending}"
+        file.write_text("\n".join([*header, *lines]) + "\n")
+        files.append(str(file))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("ending", "broken"),
+    [("jsonl", "{broken"), ("jsonl", "[1, 2]"), ("csv", 'B9999;"2026-02-03;a'), ("csv", "B9999"), ("csv", "B9;2026-02-03;a;b;c")],
+)
+def test_a_line_that_does_not_fit_is_left_out_of_all_guesses(tmp_path, ending, broken):
+    result = new(tmp_path, "shop", "--from", *bookings(tmp_path, ending, broken))
+    assert result.exit_code == 0, result.output
+    code = code_of(tmp_path, "shop")
+    assert 'kind=Upsert(key=("booking",))' in code["silver"]
+    assert "nullable=True" not in code["contracts"]
+    assert "is_not_null" not in code["gold"]
+    assert f"1 row does not fit the header (row 4 of bookings_1.{ending}): nothing is guessed from it" in result.output
+
+
+def test_a_file_of_rows_that_all_do_not_fit_is_guessed_from_them(tmp_path):
+    file = tmp_path / "bookings.csv"
+    file.write_text("a,b,c\n" + "x,1\n" * 5)
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+
+
+def numbered(called: str) -> list[list[object]]:
+    """Rows of which one number is another in each; it is not the first column, and has gaps unless it is called a counter."""
+    gap = 1 if called == "counter" else 7
+    return [
+        ["bike", called, "opened", "cost"],
+        *([f"B{row % 6}", 100 + gap * row, f"2026-01-{row + 1:02d}", 2.5 * (row % 4)] for row in range(25)),
+    ]
+
+
+@pytest.mark.parametrize(("feed", "column"), [("repairs", "repair"), ("bike_repairs", "repair"), ("bike_repairs", "bike_repair")])
+def test_a_number_of_rows_is_the_key_and_in_no_sum(tmp_path, feed, column):
+    file = write(tmp_path, f"{feed}.csv", numbered(column))
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+    code = code_of(tmp_path, "shop")
+    assert f'kind=Upsert(key=("{column}",))' in code["silver"]
+    assert new(tmp_path, "other", "--from", str(file), "--key", "bike,opened").exit_code == 0
+    assert f"total_{column}" not in code["gold"] + code_of(tmp_path, "other")["gold"]
+
+
+def test_a_number_that_refers_to_another_table_is_in_no_sum(tmp_path):
+    repairs = write(tmp_path, "repairs.csv", numbered("repair"))
+    parts = write(
+        tmp_path,
+        "parts.csv",
+        [["repair", "part", "used", "pieces"], *([100 + 7 * (row % 9), "ab"[row % 2], "2026-01-02", 2] for row in range(30))],
+    )
+    assert new(tmp_path, "shop", "--from", str(repairs), str(parts)).exit_code == 0
+    gold = code_of(tmp_path, "shop")["gold"]
+    assert "total_pieces" in gold
+    assert "total_repair" not in gold
+
+
+def test_a_number_without_gaps_is_told_as_a_possible_key(tmp_path):
+    file = write(tmp_path, "visits.csv", numbered("counter"))
+    assert "if it numbers the rows, --key counter" in " ".join(new(tmp_path, "shop", "--from", str(file)).output.split())
+    declared = new(tmp_path, "other", "--from", str(file), "--key", "counter").output
+    assert "numbers the rows" not in declared
+    assert "total_counter" not in code_of(tmp_path, "other")["gold"]
+
+
+def test_a_unique_quantity_is_no_key(tmp_path):
+    file = write(tmp_path, "parcels.csv", numbered("length"))
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+    assert "total_length" in code_of(tmp_path, "shop")["gold"]
+
+
+# Two feeds with a column `booking`; how often it repeats in the second: never, seldom, mostly.
+@pytest.mark.parametrize(("repeats", "taken"), [(0, True), (1, True), (25, False)])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_declared_key_is_taken_or_it_is_said_why_not(tmp_path, repeats, taken, is_first):
+    outcomes = write(tmp_path, "outcomes.csv", [["booking", "outcome"], *([f"B{row:03d}", "ab"[row % 2]] for row in range(30))])
+    made = [["made", "booking"], *([f"2026-01-{row + 1:02d} 10:00", f"B{max(0, row - repeats):03d}"] for row in range(30))]
+    files = [str(outcomes), str(write(tmp_path, "bookings.csv", made))]
+    result = new(tmp_path, "shop", "--from", *(reversed(files) if is_first else files), "--key", "booking")
+    assert result.exit_code == 0, result.output
+    silver, said = code_of(tmp_path, "shop")["silver"], " ".join(result.output.split())
+    assert silver.count('kind=Upsert(key=("booking",))') == 1 + taken
+    assert ("shop.silver.bookings: --key booking is not taken here: 5 different in 30 rows" in said) == (not taken)
+    assert ("shop.silver.bookings: key booking: declared; 29 different in 30 rows" in said) == (repeats == 1)
+
+
+@pytest.mark.parametrize("keys", [("till,sold", "booked"), ("booked", "till,sold"), ("till", "booked"), ("booked", "till")])
+def test_a_second_key_of_one_table_is_said_not_to_be_taken(tmp_path, sales, keys):
+    result = new(tmp_path, "shop", "--from", sales, *(word for key in keys for word in ("--key", key)))
+    assert result.exit_code == 0, result.output
+    taken = next(key for key in keys if key != "till")
+    (left,) = set(keys) - {taken}
+    assert f"--key {left} is not taken: its key is {taken.replace(',', ', ')}, as declared" in " ".join(result.output.split())
+
+
+def test_a_declared_key_may_have_another_name_in_each_table(tmp_path):
+    kinds = {"sales": "till", "lines": "part"}
+    rows = {name: [["order", kind], *([f"{name}{row}", "ab"[row % 2]] for row in range(30))] for name, kind in kinds.items()}
+    files = [str(write(tmp_path, f"{name}.csv", lines)) for name, lines in rows.items()]
+    assert new(tmp_path, "shop", "--from", *files, "--key", "order").exit_code == 0
+    silver = code_of(tmp_path, "shop")["silver"]
+    assert 'key=("sale_order",)' in silver
+    assert 'key=("line_order",)' in silver
+
+
+def test_remarks_name_their_files(tmp_path):
+    lines = "code;kind;price\n" + "".join(f"A{row};x;{row}\n" for row in range(20))
+    for name, above in (("prices_1", "a title\n"), ("prices_2", ""), ("prices_3", "a title\n")):
+        (tmp_path / f"{name}.csv").write_text(above + lines)
+    output = new(tmp_path, "shop", "--from", *(str(tmp_path / f"prices_{part}.csv") for part in (1, 2, 3))).output
+    assert "prices_1.csv, prices_3.csv: 1 line above the header was not read" in " ".join(output.split())
+
+
+def test_gold_is_not_grouped_by_what_most_rows_lack(tmp_path):
+    lines = [[f"2026-01-{row // 5 + 1:02d}", "ios" if row < 3 else "web" if row < 5 else "", "abc"[row % 3], row % 4] for row in range(25)]
+    file = write(tmp_path, "visits.csv", [["day", "app", "branch", "pages"], *lines])
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+    assert "# branch: 3 different values" in code_of(tmp_path, "shop")["gold"]

@@ -5,7 +5,7 @@ in `policy`, how they are masked in `quality.masking`, which queries may be aske
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,7 @@ from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
 from lakehouse_assets.platform.monitoring.system.system_views import VIEWS
-from lakehouse_assets.platform.quality.masking import MASK, Personal
+from lakehouse_assets.platform.quality.masking import MASK, SOURCE, Personal
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -200,11 +200,19 @@ class Reader:
         sees = self.principal.sees_personal
         masked, unmasked = ((), personal) if sees else (personal, ())
         self.audit.add(Read(self.principal.name, what, tuple(tables), tuple(columns), masked, unmasked, rows))
+        named = self._named(tables, personal)
         if personal and sees:
-            self.notice(f"Personal data is shown ({', '.join(personal)}): {SETTING}={OWNER}, and {self.principal.name} owns this root.")
+            self.notice(f"Personal data is shown ({named}): {SETTING}={OWNER}, and {self.principal.name} owns this root.")
         elif personal:
             why = f"{self.principal.why}." if self.principal.why else f"The owner of the root sees it with {SETTING}={OWNER}."
-            self.notice(f"Personal data is masked ({', '.join(personal)}): texts as {MASK}, other values as null. {why}")
+            self.notice(f"Personal data is masked ({named}): texts as {MASK}, other values as null. {why}")
+
+    def _named(self, tables: Iterable[str], personal: Sequence[str]) -> str:
+        """Personal columns for a notice: those that people declared, and the platform's own, which repeat their values, by one word."""
+        declared = {name for table in tables for name in self.personal(table).columns}
+        own = [name for name in personal if name not in declared and (name.startswith("_") or name == SOURCE)]
+        named = [name for name in personal if name not in own]
+        return ", ".join([*named, "what the platform keeps of their texts"] if named and own else personal)
 
     @cached_property
     def _personal(self) -> PersonalColumns:

@@ -147,12 +147,20 @@ def likely_header(rows: Iterable[Sequence[str | None]]) -> int:
     beginning = list(islice(rows, LOOKED_THROUGH))
     filled = [sum(bool(cell and cell.strip()) for cell in row) for row in beginning]
     has_values = [any(_VALUE.match(cell or "") for cell in row) for row in beginning]
-    widest = max(filled, default=0)
+    widest = _width(filled)
     full = next((index for index, count in enumerate(filled) if count == widest and not has_values[index]), None)
     if widest and full is not None and any(has_values[full + 1 :]):
         return full
     wide = [index for index, count in enumerate(filled) if count and 4 * count >= 3 * widest]
     return next((index for index in wide if not has_values[index]), next(iter(wide), 0))
+
+
+def _width(filled: Sequence[int]) -> int:
+    """How many cells the rows of the table have at most. A single longer row below usual ones is a broken one."""
+    widest = max(filled, default=0)
+    usual = max(set(filled) - {0}, key=filled.count, default=0)
+    is_broken = filled.count(widest) == 1 and filled[: filled.index(widest)].count(usual) > 1
+    return usual if is_broken else widest
 
 
 def header_names(cells: Iterable[str | None]) -> list[str]:

@@ -20,7 +20,7 @@ from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.far_times import as_python_holds
-from lakehouse_assets.platform.pipeline import contracts, functions, layout, quarantine, replay, rule_results, source_ids, swap
+from lakehouse_assets.platform.pipeline import contracts, functions, layout, quarantine, rejections, replay, rule_results, source_ids, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows, number
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
@@ -218,10 +218,11 @@ class Refresh:
             written = self.stored.append(self.stored.scan().limit(0).collect(), Commit((*cursors, *own), lambda _: self.info(batch)))
             return Refreshed(written.version, done.account, done.evidence, done.batches + 1)  # nothing changed: the watermarks advance
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
-        parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
+        is_rebuild = any(cursor.source in {FULL_REFRESH, PARTITIONS} for cursor in cursors)
+        judged = self._judged(batch, plan, computed.rows, all_count=is_rebuild)
+        parts = judged.parts
         contracts.record(declaration, self.lakehouse, self.run_id)
         check_repeats(declaration, computed.rows, parts.evidence)
-        parts = declaration.kind.settle(parts, self.stored, replaces_all=isinstance(plan.scope, Everything))
         if plan.scope is None:
             self._prefetch.begin(self, batch)
         self._write_quarantine(parts, plan, batch, cursors)
@@ -229,11 +230,12 @@ class Refresh:
 
         def info(counts: Counts) -> Mapping[str, str]:
             nonlocal account
-            rows_in = computed.rows_in
-            account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
+            duplicates, rejected = counts.duplicates + judged.repeated, parts.bad.height - judged.repeated
+            account = RowAccount(computed.rows_in, counts.written, counts.updated, duplicates, rejected, counts.removed)
             account.check(declaration.name)
-            repeats = {contracts.REBUILD: "true"} if any(cursor.source in {FULL_REFRESH, PARTITIONS} for cursor in cursors) else {}
-            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()} | rule_results.info(parts.evidence)
+            about = {"lakehouse.account": account.to_json(), rejections.VERSION: str(self.quarantine.version())}
+            repeats = {contracts.REBUILD: "true"} if is_rebuild else {}
+            return self.info(batch) | repeats | about | rule_results.info(parts.evidence)
 
         kept = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         good = layout.with_former_columns(declaration, self.stored, kept)
@@ -247,6 +249,15 @@ class Refresh:
             self.replays.finish()
         counted = account if written.counts is not None else RowAccount()
         return Refreshed(written.version, done.account + counted, combined(done.evidence, parts.evidence), done.batches + 1)
+
+    def _judged(self, batch: Batch, plan: Plan, rows: pl.DataFrame, *, all_count: bool) -> rejections.Judged:
+        """The verdicts on the rows of a batch; `all_count`: rows that were rejected before count too."""
+        declaration, scope = self.declaration, plan.scope
+
+        judge = partial(contracts.judge, declaration, self.lakehouse, references=batch.references, scope=scope)
+        settle = partial(declaration.kind.settle, stored=self.stored, replaces_all=isinstance(scope, Everything))
+        before = None if all_count else rejections.accounted(self.stored, self.quarantine, scope)
+        return rejections.judge(rows, before, judge, settle, mixes=declaration.kind.takes_rows)
 
     def _holds_all(self, scope: Scope | None) -> bool:
         """Whether a scope holds all rows of the table. It is looked at only where that says something new of the function."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results, source_ids
+from lakehouse_assets.platform.pipeline import contracts, quarantine, rejections, replay, rule_results, source_ids
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, FUNCTION, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
@@ -84,7 +84,7 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
     _create(stored[0], built[0])
 
     def counted(counts: Counts) -> Mapping[str, str]:
-        return info | {"lakehouse.removed": str(counts.removed)}
+        return info | {"lakehouse.removed": str(counts.removed), rejections.VERSION: str(stored[1].version())}
 
     # As it was built: the declaration may have changed since, which the next refresh then refuses or tells.
     of_sources = map(source_ids.name_of, declaration.sources())

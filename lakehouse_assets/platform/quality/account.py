@@ -19,8 +19,8 @@ class RowAccount:
         rows_in: How many rows came; None: not counted, because the function groups or joins rows, so what goes in need not come out.
         written: How many became new rows of the table.
         updated: How many changed a row of the table.
-        duplicates: How many the table has already, or has newer.
-        quarantined: How many broke an error rule.
+        duplicates: How many the table has already, or has newer; or its quarantine has already.
+        quarantined: How many broke an error rule, and were not rejected before.
         removed: How many rows of the table went.
     """
 

@@ -243,7 +243,7 @@ def _null(column: str, frame: pl.DataFrame) -> pl.Series | None:
 
 def _not_as_a_file_should_be(bound: FeedRule, frame: pl.DataFrame) -> pl.Series | None:
     if bound.rule.name == FITS_HEADER:
-        return _misfit(frame[RESCUED])
+        return misfit(frame[RESCUED])
     if bound.within is None or bound.rule.column is None or not frame[bound.rule.column].count():
         return None
     last = pl.col(bound.needs) + bound.within
@@ -251,7 +251,7 @@ def _not_as_a_file_should_be(bound: FeedRule, frame: pl.DataFrame) -> pl.Series 
     return frame.select(too_far.fill_null(value=False)).to_series()
 
 
-def _misfit(rescued: pl.Series) -> pl.Series | None:
+def misfit(rescued: pl.Series) -> pl.Series | None:
     """Whether a row did not fit its header, by what bronze has rescued of it; the one place that reads this."""
     at = rescued.is_not_null().arg_true()
     if not at.len():
