@@ -140,7 +140,8 @@ class Marimo(Medium[Any]):
 
 def _number_axis(ticks: int, *, is_whole: bool) -> Any:
     """An axis of numbers, without halves where there are none."""
-    return alt.Axis(format=",.6~f", tickCount=ticks, **({"tickMinStep": 1} if is_whole else {}))
+    step: Any = {"tickMinStep": 1} if is_whole else {}
+    return alt.Axis(format=",.6~f", tickCount=ticks, **step)
 
 
 def _time_axis(block: Curves) -> Any:

@@ -198,8 +198,8 @@ def _of_own_inputs(gate: Gate) -> Gate:
     if gate.leakage is None:
         return gate
     never = (math.inf, math.inf)
-    limits = dict.fromkeys(("determines", "equals", "drift", "clock", "identifier"), never)
-    return replace(gate, leakage=replace(gate.leakage, **limits))
+    limits = replace(gate.leakage, determines=never, equals=never, drift=never, clock=never, identifier=never)
+    return replace(gate, leakage=limits)
 
 
 def _newest(table: str, ledger: str, read: Read) -> pl.LazyFrame:
