@@ -214,7 +214,7 @@ def began(lakehouse: Lakehouse, newest: Sequence[Mapping[str, Any]], wait: int) 
     """
     windowed = [row for row in newest if row["window_start"] is not None and row["window_end"] is not None]
     if not windowed:
-        return list(map(dict, newest))
+        return [dict(row) for row in newest]
     last = max(windowed, key=lambda row: row["window_start"])
     reach = wait * (last["window_end"] - last["window_start"])
     same = [pl.col(name).eq_missing(pl.lit(last[name], SCHEMA[name])) for name in ("monitor", "table_id")]
@@ -225,9 +225,9 @@ def began(lakehouse: Lakehouse, newest: Sequence[Mapping[str, Any]], wait: int) 
         # All that failed may be over: then it is what was.
         is_gone = pl.col("window_start").is_null()
         found = _began(said, last["window_start"], reach) or _began(said.filter(~is_gone), last["window_start"], reach)
-        if found and said["window_start"].min() < min(row["window_start"] for row in found) - reach:  # type: ignore[operator]
+        if found and said["window_start"].min() < min(row["window_start"] for row in found) - reach:
             break
-    return found or list(map(dict, newest))
+    return found or [dict(row) for row in newest]
 
 
 def _began(said: pl.DataFrame, newest: datetime, reach: timedelta) -> list[dict[str, Any]]:

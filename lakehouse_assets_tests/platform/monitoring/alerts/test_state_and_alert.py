@@ -106,7 +106,7 @@ def test_what_is_failed_has_an_alert_whenever_alerts_are_read_first(tmp_path, re
 @pytest.mark.parametrize("listens_from", [0, 1, 3, 5])
 def test_windows_that_are_judged_again_or_late_leave_no_failure_without_an_alert(tmp_path, listens_from):
     drawn = random.Random(20)
-    count, days, evaluations = 300, 5, 5
+    count, days, evaluations = 200, 5, 5
     monitors = [watching(number, resolve_after=1 + number % 3) for number in range(count)]
     shop = Shop(f"{tmp_path}/shop", monitors)
     for number in range(evaluations):

@@ -93,7 +93,13 @@ class Verdicts:
         for row in ordered.iter_rows(named=True):
             evaluations.setdefault((row["sequence"], row["monitor"], row["evaluated_at"]), []).append(row)
         in_order = sorted(evaluations.items(), key=lambda evaluation: (evaluation[0][0], evaluation[0][2]))
-        return [signal for _, said in in_order for signal in self._of_evaluation(said)]
+        bad = self._newest_bad() if rows.height else {}
+        return [signal for (at, *_), said in in_order for signal in self._of_evaluation(said) if not _is_late(signal, at, bad)]
+
+    def _newest_bad(self) -> dict[str, tuple[datetime, int]]:
+        """Of what fails now, the newest window, and in which commit that was said."""
+        held = [row for rows in verdicts.latest(self.lakehouse, self.monitors).values() for row in rows]
+        return {_key(row): (row["window_start"], row["sequence"]) for row in held if row["passed"] is False and row["window_start"]}
 
     def _of_evaluation(self, said: list[dict[str, Any]]) -> Iterator[Signal]:
         matters: dict[tuple[datetime, bool, str], list[dict[str, Any]]] = {}
@@ -151,6 +157,14 @@ class Verdicts:
             is_redeclared=shown["sequence"] == shown["declaration"],
             is_folded=is_folded,
         )
+
+
+def _is_late(signal: Signal, sequence: int, bad: Mapping[str, tuple[datetime, int]]) -> bool:
+    """Whether it says of a window that it is well, after a newer one was said to be bad: that it is still."""
+    if signal.is_bad or signal.is_over or signal.is_redeclared or signal.window is None or signal.key not in bad:
+        return False
+    newest, said = bad[signal.key]
+    return signal.window < newest and said < sequence
 
 
 def _followed(signals: Sequence[Signal]) -> list[Signal]:
