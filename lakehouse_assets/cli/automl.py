@@ -1,27 +1,20 @@
 """`lakehouse automl`: a first model of any table, as a report and a product."""
 
 import shlex
-import threading
-import time as clock
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from lakehouse_assets.cli.complete import TABLES
+from lakehouse_assets.cli.progress import working_on
 from lakehouse_assets.cli.shared import client, command, progress_console
 from lakehouse_assets.cli.terminal import add_row, folds, grid, print_grid, right, say
-from lakehouse_assets.platform.compute import progress as working
 from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.automl import AutoMl
 
-_HEARTBEAT = 15.0
-_MOVES = 0.25
 _STATES = {"baseline": "baseline", "complete": "searched", "blend": "blended"}
 _WHAT = {
     "contracts.py": "what each table promises; descriptions to fill in are marked TODO",
@@ -66,7 +59,7 @@ def automl(  # noqa: PLR0917
       lakehouse automl shop.silver.orders --target amount --entity order --minutes 10 --name order_amounts
     """
     opened = client()
-    with _shown(progress_console(as_json=False)):
+    with working_on("exploring", progress_console(as_json=False)):
         made = opened.automl(
             table,
             target,
@@ -82,30 +75,6 @@ def automl(  # noqa: PLR0917
         )
     _print_result(made)
     _print_next(made)
-
-
-@contextmanager
-def _shown(to: Console) -> Iterator[None]:
-    """Shows how far the work is: a moving line on a terminal, a line now and then elsewhere."""
-    ended, started = threading.Event(), clock.monotonic()
-
-    def lines() -> None:
-        while not ended.wait(_HEARTBEAT):
-            say(f"{clock.monotonic() - started:.0f} s, {working.now() or 'exploring'}", to=to)
-            to.file.flush()
-
-    def moving() -> None:
-        with to.status("exploring") as status:
-            while not ended.wait(_MOVES):
-                status.update(f"{clock.monotonic() - started:.0f} s, {working.now() or 'exploring'}")
-
-    thread = threading.Thread(target=moving if to.is_terminal else lines, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _print_result(made: "AutoMl") -> None:

@@ -1,12 +1,14 @@
 """`lakehouse monitors`: what is watched about tables, and what it said."""
 
 import sys
+from datetime import time
 from typing import Any
 
 import click
 from rich.text import Text
 
-from lakehouse_assets.cli.shared import JSON, Noun, client, command
+from lakehouse_assets.cli.progress import working_on
+from lakehouse_assets.cli.shared import JSON, Noun, client, command, progress_console
 from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, optional, print_grid, print_json, say
 from lakehouse_assets.platform.wording import counted, slice_in_words
 
@@ -102,7 +104,9 @@ def run(names: tuple[str, ...], as_json: bool) -> None:
 
 @command()
 @click.argument("monitor")
-@click.option("--window", metavar="BEGIN", help="Begin of a window that failed, as 2026-02-03; by default the newest.")
+@click.option(
+    "--window", metavar="BEGIN", help="Begin of a window that failed, as 2026-02-03; by default the first one of the newest failure."
+)
 @JSON
 def why(monitor: str, window: str | None, as_json: bool) -> None:
     """Where the newest failure of MONITOR most likely comes from: columns by importance, followed to file, commit or function.
@@ -112,7 +116,8 @@ def why(monitor: str, window: str | None, as_json: bool) -> None:
       lakehouse why order_fraud.monitors.orders_drift
       lakehouse why orders_drift --window 2026-02-03
     """
-    values = client().monitors.why(monitor, window=window)
+    with working_on("reading what failed", progress_console(as_json=True)):
+        values = client().monitors.why(monitor, window=window)
     if as_json:
         print_json(values)
     elif not values["failed"]:
@@ -133,17 +138,23 @@ def _print_now(values: dict[str, Any]) -> None:
 
 
 def _print_causes(values: dict[str, Any]) -> None:
-    window = values["causes"][0]["window"]
-    when = "" if window is None else f" in the window from {window:%Y-%m-%d %H:%M} UTC"
+    windows = {cause["window"] for cause in values["causes"]}
+    first = values["causes"][0]["window"]
+    when = "" if first is None or len(windows) > 1 else f" in the window from {first:%Y-%m-%d %H:%M} UTC"
     say((values["monitor"], "bold"), f"  {values['table']}{when}")
     for number, cause in enumerate(values["causes"], 1):
         share = "" if cause["importance"] is None else f", importance {cause['importance']:.0%}"
         weight = f"  (weight {cause['weight']:,.4g}{share})" if cause["column"] else ""
-        say((f"{number}. {cause['column'] or cause['text']}", "bold"), (weight, "dim"))
+        since = f" since the window from {cause['window']:%Y-%m-%d %H:%M} UTC" if len(windows) > 1 and cause["window"] else ""
+        say((f"{number}. {cause['column'] or cause['text']}{since}", "bold"), (weight, "dim"))
         for step in cause["steps"]:
             say(f"   → {step}")
         if cause["column"] and not cause["steps"]:
             say(("   not followed: it matters less, or its rows do not differ from those before", "dim"))
+    newest = values["newest"]
+    if newest is not None and newest not in windows:
+        begin = f"{newest:%Y-%m-%d}" if newest.time() == time() else f"{newest:%Y-%m-%dT%H:%M}"
+        say((f"It began there; the newest window that failed: `lakehouse why {values['monitor']} --window {begin}`", "dim"))
 
 
 def _print(values: list[dict[str, Any]]) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from lakehouse_assets.cli.shared import client, command
+from lakehouse_assets.cli.progress import working_on
+from lakehouse_assets.cli.shared import client, command, progress_console
 from lakehouse_assets.cli.terminal import say
 
 
@@ -36,4 +37,6 @@ def report(output: Path | None) -> None:
     """
     from lakehouse_assets.views.report import write
 
-    say(str(write(client(), output)))
+    with working_on("writing the report", progress_console(as_json=True)):
+        written = write(client(), output)
+    say(str(written))

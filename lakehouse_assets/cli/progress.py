@@ -1,5 +1,9 @@
-"""How a run is shown while it goes on: a moving line on a terminal, lines elsewhere. What a run does is in `orchestration`."""
+"""How a run, and other work that takes seconds, is shown while it goes on: a moving line on a terminal, lines elsewhere.
 
+What a run does is in `orchestration`.
+"""
+
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 15.0
 """Seconds after which a step that goes on is named again where there is no terminal."""
+_MOVES = 0.5
+"""Seconds after which a moving line moves on."""
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red")}
 _FINISHED = {"done", "failed"}
 _LONGEST_NAME = 44
@@ -34,6 +40,35 @@ def progress(to: Console) -> Iterator[OnProgress]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False, table_column=Folded(overflow="fold")))
     with Progress(*columns, console=to, transient=True) as live:
         yield _Live(live, to)
+
+
+@contextmanager
+def working_on(what: str, to: Console) -> Iterator[None]:
+    """Shows how far work is that is no run: a moving line on a terminal, a line now and then elsewhere.
+
+    Args:
+        what: Is said where the work says nothing of itself.
+        to: Where it is shown; stderr where stdout is read by programs.
+    """
+    ended, started = threading.Event(), time.monotonic()
+
+    def lines() -> None:
+        while not ended.wait(HEARTBEAT):
+            say(f"{time.monotonic() - started:.0f} s, {working.now() or what}", to=to)
+            to.file.flush()
+
+    def moving() -> None:
+        with to.status(what) as status:
+            while not ended.wait(_MOVES):
+                status.update(f"{time.monotonic() - started:.0f} s, {working.now() or what}")
+
+    thread = threading.Thread(target=moving if to.is_terminal else lines, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class _Notes:

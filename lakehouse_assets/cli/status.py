@@ -4,7 +4,8 @@ from typing import Any
 
 from rich.text import Text
 
-from lakehouse_assets.cli.shared import JSON, client, command
+from lakehouse_assets.cli.progress import working_on
+from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.terminal import add_row, ago, grid, optional, print_grid, print_json, right, say, say_remedy
 from lakehouse_assets.platform.wording import counted
 
@@ -22,7 +23,8 @@ def status(as_json: bool) -> None:
       lakehouse status
     """
     opened = client()
-    values = opened.status()
+    with working_on("reading what there is", progress_console(as_json=True)):
+        values = opened.status()
     if as_json:
         print_json(values)
         return

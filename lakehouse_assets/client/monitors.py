@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.compute.progress import telling
 
 if TYPE_CHECKING:
-    from lakehouse_assets.platform.declarations.monitors import Monitor
+    from lakehouse_assets.platform.declarations.monitors import Cause, Monitor
     from lakehouse_assets.platform.monitoring.evaluation import Evaluation
     from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -72,11 +73,13 @@ class Monitors:
 
         Args:
             name: Of the monitor, or its last word if only one has it.
-            window: Begin of the window that failed, as `2026-02-03`, in UTC; None: the newest that failed.
+            window: Begin of the window that failed, as `2026-02-03`, in UTC; None: of each column the first of the newest failure, before
+                which as many windows are well as it is compared with.
 
         Returns:
-            `monitor`, `table`, `evaluated_at`, `now` (where it passes now, could not be evaluated since, or failed in another table, a
-            sentence that says so; else empty), `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
+            `monitor`, `table`, `evaluated_at`, `newest` (begin of the newest window that failed; None: it has no windows), `now` (where it
+            passes now, could not be evaluated since, or failed in another table, a sentence that says so; else empty), `failed` (the failed
+            verdicts) and `causes`, the likeliest first: `text`, `column`,
             `window`, `weight` (how many times its threshold the column is, times its importance), `importance` for the champion (None: not
             known), and `steps` from the watched table to where the change came in. Both lists are empty if nothing failed.
 
@@ -85,20 +88,30 @@ class Monitors:
             ValueError: The window is no date or timestamp.
         """
         from lakehouse_assets.platform.monitoring import verdicts
+        from lakehouse_assets.platform.monitoring.why.drifted import NEIGHBOURS
 
-        monitor, moment = self._named(name), _moment(window)
-        failed = self.context.reader.values(
-            verdicts.newest_failed(self.context.root.lakehouse, monitor.name, moment), verdicts.TABLE, _READ
-        )
-        if moment is not None and not failed:
+        monitor, moment, lakehouse = self._named(name), _moment(window), self.context.root.lakehouse
+        newest = verdicts.newest_failed(lakehouse, monitor.name, moment)
+        if moment is not None and not newest:
             raise LookupError(f"{monitor.name} has no failed window that begins at {moment:%Y-%m-%d %H:%M} UTC: `lakehouse monitors show`")
-        with self.context.reader.opened(f"why {monitor.name}") as lakehouse:  # what it tells of rows is masked
-            there = lakehouse.table(monitor.of).exists()  # of a table that was deleted no row can be compared
-            causes = self._evaluation(lakehouse).causes(monitor, failed) if there else ()
+        failed = self.context.reader.values(
+            newest if moment is not None else verdicts.began(lakehouse, newest, NEIGHBOURS), verdicts.TABLE, _READ
+        )
+        causes: list[Cause] = []
+        with self.context.reader.opened(f"why {monitor.name}") as opened:  # what it tells of rows is masked
+            if opened.table(monitor.of).exists():  # of a table that was deleted no row can be compared
+                evaluation = self._evaluation(opened)
+                begins = list(dict.fromkeys(row["window_start"] for row in failed))
+                with telling() as tell:
+                    for number, begin in enumerate(begins, 1):
+                        tell(f"window {number} of {len(begins)} that failed is followed upstream")
+                        causes += evaluation.causes(monitor, [row for row in failed if row["window_start"] == begin])
+        causes.sort(key=lambda one: -one.weight)
         return {
             "monitor": monitor.name,
             "table": monitor.of,
             "evaluated_at": failed[0]["evaluated_at"] if failed else None,
+            "newest": max((row["window_start"] for row in newest if row["window_start"] is not None), default=None),
             "now": self._what_is_now(monitor, failed),
             "failed": failed,
             "causes": [asdict(one) for one in causes],
@@ -198,6 +211,7 @@ def _moment(window: str | datetime | None) -> datetime | None:
 
 
 def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:
+    from lakehouse_assets.platform.monitoring.in_words import in_full
     from lakehouse_assets.platform.monitoring.verdicts import is_bad, state_of
 
     bad = [row for row in rows if is_bad(row)]
@@ -210,7 +224,7 @@ def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:
         "severity": monitor.severity,
         "owner": monitor.owner,
         "state": state_of(rows) if rows else None,
-        "text": " ".join(row["text"] for row in bad) or (first["text"] if first else None),
+        "text": " ".join(in_full(row) for row in bad) or (first["text"] if first else None),
         "why": next((row["why"] for row in bad if row["why"]), None),
         "evaluated_at": first["evaluated_at"] if first else None,
         "table_version": first["table_version"] if first else None,

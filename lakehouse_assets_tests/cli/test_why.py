@@ -23,18 +23,23 @@ MODULE = "lakehouse_assets_tests.platform.monitoring.why.orders_of_two_tills"
 @pytest.fixture
 def call(settings, monkeypatch):
     monkeypatch.setenv("LAKEHOUSE_ROOT", str(settings.root))
-    monkeypatch.setenv("LAKEHOUSE_PRODUCTS", "till_products")
     monkeypatch.setenv("COLUMNS", "250")
     return lambda *words: CliRunner().invoke(main, words)
 
 
-def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_path, monkeypatch):
-    package = tmp_path / "till_products"
+def declare(tmp_path, monkeypatch, name: str) -> None:
+    """A package of that name that has the tills."""
+    package = tmp_path / name
     package.mkdir()
     (package / "__init__.py").touch()
     names = "north, orders, silver_north, silver_south, south, watched"
     (package / "tills.py").write_text(f"from {MODULE} import {names}\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LAKEHOUSE_PRODUCTS", name)
+
+
+def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_path, monkeypatch):
+    declare(tmp_path, monkeypatch, "till_products")
     for till in tills.TILLS:
         for day in range(tills.BASE):
             tills.land(settings, till, day)
@@ -81,3 +86,30 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     assert "is over" not in gone, "it ends no alert"
     tills.judged(settings)
     assert "tills.gold.orders is another table now than the one that failed" in call("why", "orders_moved").output
+
+
+def test_a_failure_with_gaps_is_explained_by_where_it_began(settings, call, tmp_path, monkeypatch):
+    declare(tmp_path, monkeypatch, "till_products_with_gaps")
+    for till in tills.TILLS:
+        for day in range(tills.BASE):
+            tills.land(settings, till, day)
+    tills.judged(settings)
+    names = []
+    for day, factor in enumerate((100, 1, 100, 1, 100), tills.BASE):
+        tills.land(settings, "north", day)
+        names.append(tills.land(settings, "south", day, pl.col("Price") * factor))
+    judgement = tills.judged(settings)
+
+    found = json.loads(call("why", "orders_moved", "--json").output)
+    assert [(one["column"], one["window"][:10]) for one in found["causes"]] == [("gross", "2026-02-04")]
+    assert names[0] in found["causes"][0]["text"]
+    assert found["newest"].startswith("2026-02-08")
+    shown = call("why", "orders_moved").output
+    assert "tills.gold.orders in the window from 2026-02-04 00:00 UTC" in shown
+    assert "the newest window that failed: `lakehouse why tills.monitors.orders_moved --window 2026-02-08`" in shown
+
+    # Who reads what failed reads of which day it is, wherever that is.
+    said = "On 2026-02-08: gross drifted from the baseline"
+    assert said in " ".join(call("monitors").output.split())
+    assert said in result(judgement).description
+    assert said in " ".join(call("status").output.split())

@@ -5,7 +5,7 @@ read from a checkpoint and what came after it. How rows are added is in `judgeme
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -92,6 +92,7 @@ Matter = tuple[str | None, str | None, str | None]
 """Slice key, slice value and column; without a column the rows, as all columns together."""
 # What a verdict is about, window by window.
 _MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
+_WINDOW_OF_COLUMN: Final = ("monitor", "column_name", "window_start", "sequence", "evaluated_at")
 _IS_OVER: Final = (pl.col("passed") & pl.col("numbers").str.contains(f'"{OVER}"', literal=True)).fill_null(value=False)
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 FIRST_ZONE: Final = timedelta(hours=14)
@@ -106,7 +107,8 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
     That is the last judgement. Where a kind judges only windows that changed, it is of each column and slice what was said last of its
     newest window, as long as the last judgement was about windows of the same table and length. What was said before the monitor was
     declared as it is now does not count, nor what came before it was said to be over. A window that begins after it was judged is one of a
-    wrong clock, and not the newest.
+    wrong clock, and not the newest. A slice that failed with its column, in the same window, is told with it, and is over with it: where
+    the column is well in that window or a later one, that failure holds no more.
 
     Args:
         lakehouse: Has the table.
@@ -128,6 +130,7 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
         newest = _newest_windows(_not_over(windows), *_MATTER).collect()
         of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
         last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
+    last = _not_over_with_column(_newest_windows(last.lazy(), *_MATTER).collect(), rows)
     found: dict[str, list[dict[str, Any]]] = {}
     for row in last.iter_rows(named=True):
         found.setdefault(row["monitor"], []).append(row)
@@ -195,6 +198,56 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
     return _newest(failed.lazy(), "monitor").collect().to_dicts()
 
 
+def began(lakehouse: Lakehouse, newest: Sequence[Mapping[str, Any]], wait: int) -> list[dict[str, Any]]:
+    """The failed verdicts of the windows in which a failure began, of each column that fails in it.
+
+    A failure goes back over windows in between that were well, as those of what lies about at its threshold, until so many in a row are.
+    A slice tells the begin of a column that did not fail as a whole.
+
+    Args:
+        lakehouse: Has the table.
+        newest: The failed verdicts of the last evaluation of one monitor that had any.
+        wait: So many windows.
+
+    Returns:
+        The verdicts as they were said last; what is given where it has no windows.
+    """
+    windowed = [row for row in newest if row["window_start"] is not None and row["window_end"] is not None]
+    if not windowed:
+        return [dict(row) for row in newest]
+    last = max(windowed, key=lambda row: row["window_start"])
+    reach = wait * (last["window_end"] - last["window_start"])
+    same = [pl.col(name).eq_missing(pl.lit(last[name], SCHEMA[name])) for name in ("monitor", "table_id")]
+    is_window = (pl.col("granularity") == last["granularity"]) & (pl.col("window_start") <= last["window_start"])
+    is_over = pl.col("window_start").is_null() & _IS_OVER
+    found = list[dict[str, Any]]()
+    for said in backwards(lakehouse, pl.all_horizontal(*same, is_window | is_over)):
+        # All that failed may be over: then it is what was.
+        is_gone = pl.col("window_start").is_null()
+        found = _began(said, last["window_start"], reach) or _began(said.filter(~is_gone), last["window_start"], reach)
+        if found and said["window_start"].min() < min(row["window_start"] for row in found) - reach:
+            break
+    return found or [dict(row) for row in newest]
+
+
+def _began(said: pl.DataFrame, newest: datetime, reach: timedelta) -> list[dict[str, Any]]:
+    """Of each column that failed shortly before a window or in it, the failed verdicts of the window in which that began."""
+    over = pl.col("sequence").filter(pl.col("window_start").is_null()).max().over(_MATTER).fill_null(-1)
+    windows = said.lazy().filter(pl.col("window_start").is_not_null() & (pl.col("sequence") >= over))
+    failed = _newest(windows, *_MATTER, "window_start").filter(~pl.col("passed")).collect()
+    found = list[dict[str, Any]]()
+    for part in failed.sort("window_start", descending=True, maintain_order=True).partition_by("column_name", maintain_order=True):
+        whole = part.filter(pl.col("slice_key").is_null(), pl.col("window_start") >= newest - reach)
+        of = part.filter(pl.col("slice_key").is_null()) if whole.height else part
+        begin: datetime | None = None
+        for start in of["window_start"].unique().sort(descending=True):
+            if (begin or newest) - start > reach:
+                break
+            begin = start
+        found += of.filter(pl.col("window_start") == begin).to_dicts() if begin is not None else []
+    return found
+
+
 def verdict_of(row: Mapping[str, Any]) -> Verdict:
     """A row as the verdict that it was."""
     said = {one.name: row[one.name] for one in fields(Verdict) if row[one.name] is not None}
@@ -251,14 +304,16 @@ def _counting_rows(lakehouse: Lakehouse) -> pl.LazyFrame:
 def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The rows that are asked for again and again, whoever asks.
 
-    That are the last judgement of each monitor, of each matter the newest window, the last failure and when it was over last, and the rows
-    that are shown.
+    That are the last judgement of each monitor, of each matter the newest window, the last failure and when it was over last, the failures
+    of columns with which slices failed in their newest window, and the rows that are shown.
     """
     ordered = complete(rows).with_row_index("_row")
     windows = ordered.filter(pl.col("granularity").is_not_null())
+    newest = _newest_windows(_not_over(windows), "table_id", "granularity", *_MATTER)
     counting = [
         _newest(ordered, "monitor"),
-        _newest_windows(_not_over(windows), "table_id", "granularity", *_MATTER),
+        newest,
+        _with_column(newest, ordered)[1],
         _newest(ordered.filter(~pl.col("passed")), *_MATTER),
         _newest(ordered.filter(_IS_OVER), *_MATTER),
         _newest_first(ordered).group_by("monitor", maintain_order=True).head(SHOWN).select(ordered.collect_schema().names()),
@@ -284,10 +339,41 @@ def _not_over(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.filter(pl.col("sequence") >= over.fill_null(0))
 
 
+def _with_column(slices: pl.LazyFrame, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Of failed slices those whose column failed as a whole in the same window, by the same evaluation; and what was said of that."""
+    whole, failed = rows.filter(~pl.col("passed"), pl.col("slice_key").is_null()), slices.filter(~pl.col("passed"))
+    failed = failed.filter(pl.col("slice_key").is_not_null())
+    return (
+        failed.join(whole, on=_WINDOW_OF_COLUMN, how="semi", nulls_equal=True),
+        whole.join(failed, on=_WINDOW_OF_COLUMN, how="semi", nulls_equal=True),
+    )
+
+
+def _not_over_with_column(last: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
+    """Without the slices that failed with their column where that is well since.
+
+    Args:
+        last: Of each matter the newest window.
+        rows: All that were said.
+    """
+    if last.filter(~pl.col("passed"), pl.col("slice_key").is_not_null()).is_empty():
+        return last
+    slices = _with_column(last.lazy(), rows)[0].collect()
+    columns = (
+        last.filter(pl.col("slice_key").is_null())
+        .group_by("monitor", "column_name")
+        .agg(is_well=pl.col("passed").all() & pl.col("passed").any(), newest=pl.col("window_start").max())
+    )
+    over = slices.join(columns.filter("is_well"), on=["monitor", "column_name"], nulls_equal=True).filter(
+        (pl.col("newest") >= pl.col("window_start")).fill_null(value=True)
+    )
+    return last.join(over, on=_MATTER, how="anti", nulls_equal=True, maintain_order="left")
+
+
 def _newest_windows(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:
-    """Of each the rows about the newest window that were added last."""
+    """Of each the rows about the newest window that were added last; of what has only windows that have not begun, of all these."""
     start = pl.when(~is_ahead()).then("window_start").fill_null(_BEGIN)
-    return _newest(rows.filter(start == start.max().over(of)), *of)
+    return _newest(rows.filter(start.eq_missing(start.max().over(of))), *of)
 
 
 def _newest(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:

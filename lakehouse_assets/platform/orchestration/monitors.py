@@ -20,6 +20,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.monitoring.in_words import in_full
 from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.orchestration import describe, planned
 from lakehouse_assets.platform.orchestration.instance import instance
@@ -129,7 +130,7 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {
         name: value if isinstance(value, int | float | str) else str(value) for name, value in said[0].numbers.items()
     }
-    text = said[0].text
+    text = in_full(vars(said[0])) if bad else said[0].text
     if len(said) > 1:
         text, metadata = _summary(said, bad), {"verdicts": len(said), "failed": len(failed)}
         if bad:
@@ -201,7 +202,9 @@ def _summary(verdicts: Collection[Verdict], bad: list[Verdict]) -> str:
     if not bad:
         return f"None of {counted(len(verdicts), 'verdict')} is bad."
     more = f" And {len(bad) - _TEXTS_SHOWN:,} more." if len(bad) > _TEXTS_SHOWN else ""
-    return f"{len(bad):,} of {counted(len(verdicts), 'verdict')} are bad. {' '.join(one.text for one in bad[:_TEXTS_SHOWN])}{more}"
+    return (
+        f"{len(bad):,} of {counted(len(verdicts), 'verdict')} are bad. {' '.join(in_full(vars(one)) for one in bad[:_TEXTS_SHOWN])}{more}"
+    )
 
 
 def _shown(verdict: Verdict) -> dict[str, object]:

@@ -5,7 +5,7 @@ threshold would open and resolve by turns otherwise. The state of what is watche
 be kept besides the log. A signal that changes no state makes no entry. What is written where is in `log`, who is told in `delivery`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -108,6 +108,30 @@ def advance(last: Mapping[str, Entry], signals: Iterable[Signal], sequence: int)
             states[signal.key] = entry
             entries.append(entry)
     return entries
+
+
+def as_they_stand(entries: Iterable[Entry], keys: Container[str], sequence: int) -> list[Entry]:
+    """Entries without the past of some keys, of which nobody was told anything yet: each alert that is open is opened once.
+
+    It is opened by what would have been told of it last, and is in the state in which all entries leave it.
+
+    Args:
+        entries: In their order.
+        keys: Of which only the present counts.
+        sequence: The number of the last entry of the log.
+    """
+    given = list(entries)
+    last = {entry.key: entry for entry in given if entry.key in keys}
+    told = {entry.key: entry for entry in given if entry.key in keys and entry.event in {OPENED, REPEATED}}
+    kept = list[Entry]()
+    for entry in given:
+        if entry.key not in keys:
+            kept.append(entry)
+        elif last[entry.key].is_open and entry is told[entry.key]:
+            kept.append(replace(entry, event=OPENED, number=1))
+        elif entry is last[entry.key] and (entry.is_open or entry.event == PENDING):
+            kept.append(replace(entry, number=1 if entry.is_open else 0))
+    return [replace(entry, sequence=sequence + number) for number, entry in enumerate(kept, 1)]
 
 
 def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:

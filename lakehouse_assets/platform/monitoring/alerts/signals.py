@@ -70,10 +70,12 @@ class Reading:
     Attributes:
         signals: In the order in which they came about.
         cursors: How far the source was read; they are committed together with the events that the signals make.
+        is_first: Whether nothing of it was consumed before: what is so now is told, and not how it came to be.
     """
 
     signals: Sequence[Signal] = ()
     cursors: Sequence[Cursor] = ()
+    is_first: bool = False
 
 
 class Source(Protocol):

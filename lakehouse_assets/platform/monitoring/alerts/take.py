@@ -3,7 +3,7 @@
 Who is told of the events is the business of `delivery`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Logger
@@ -11,8 +11,8 @@ from typing import Final
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Snapshot
-from lakehouse_assets.platform.monitoring.alerts.machine import PENDING, Entry, advance
-from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, Source, removal
+from lakehouse_assets.platform.monitoring.alerts.machine import PENDING, Entry, advance, as_they_stand
+from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, Source, newest_by_key, removal
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
@@ -69,7 +69,7 @@ def take(  # noqa: PLR0917 all that events depend on
     while True:
         snapshot = alerts.snapshot()
         readings, unread = _read(sources, snapshot.watermark, now, logger)
-        signals = [signal for reading in readings for signal in reading.signals]
+        signals, unheard_of = _heard(readings, snapshot)
         open_alerts = snapshot.open_alerts()
         cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
         if why_gone is not None:
@@ -79,6 +79,8 @@ def take(  # noqa: PLR0917 all that events depend on
         signals += _of_what_is_over(open_alerts, {signal.key for signal in signals}, why_gone, why_over, now)
         signals += _of_sources(sources, unread, snapshot, now)
         entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
+        if unheard_of:
+            entries = as_they_stand(entries, unheard_of, snapshot.sequence)
         if not entries and not cursors:
             return Taken((), unread)
         try:
@@ -86,6 +88,24 @@ def take(  # noqa: PLR0917 all that events depend on
         except CursorMoved:
             continue
         return Taken(entries, unread)
+
+
+def _heard(readings: Iterable[Reading], snapshot: Snapshot) -> tuple[list[Signal], set[str]]:
+    """The signals, and the keys of which nothing was heard before their source was read first: of these only the present is told.
+
+    Of what was heard of before, as where a table was restored, the last signal says how it is.
+    """
+    signals, unheard_of = list[Signal](), set[str]()
+    for reading in readings:
+        if not reading.is_first:
+            signals += reading.signals
+            continue
+        keys = {signal.key for signal in reading.signals}
+        known = snapshot.last(keys).keys()
+        unheard_of |= keys - known
+        signals += [signal for signal in reading.signals if signal.key not in known]
+        signals += newest_by_key([signal for signal in reading.signals if signal.key in known])
+    return signals, unheard_of
 
 
 def _removals(keys: Collection[str], snapshot: Snapshot) -> list[Cursor]:

@@ -1,17 +1,17 @@
 """Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import OVER, AlertRule, Monitor
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, newest_by_key, removal
+from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, removal
+from lakehouse_assets.platform.monitoring.in_words import where
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -21,8 +21,6 @@ from lakehouse_assets.platform.wording import counted, listed, slice_in_words
 
 # What is older was said before anybody listened.
 _REACH: Final = timedelta(days=30)
-_UNITS: Final = {"h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year"}
-_SPAN: Final = re.compile(r"(\d+)? ?(mo|[hdwqy])(?:ours?|ays?|eeks?|nths?|uarters?|ears?)?")
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 _SLICES: Final = 5
 """So many slices that are bad too are named."""
@@ -59,7 +57,7 @@ class Verdicts:
             signals = self._signals(rows.filter(~pl.col("monitor").is_in(list(back))))
         signals += self._as_they_are([one for one, _ in back.values()], now)
         cursors = [cursor, *(Cursor(removal(name), at, at + 1) for name, (_, at) in back.items())]
-        return Reading(newest_by_key(signals) if is_first else signals, cursors)
+        return Reading(signals, cursors, is_first)
 
     def _as_they_are(self, monitors: Sequence[Monitor], now: datetime) -> list[Signal]:
         """What holds now of monitors that are back."""
@@ -76,8 +74,12 @@ class Verdicts:
                 return table.changes(cursor.before, cursor.after).collect(), False
             except NoSuchVersion:  # it was restored
                 pass
-        rows = table.scan(cursor.after).filter(pl.col("evaluated_at") >= now - _REACH)
-        return rows.collect(), True
+        log = verdicts.complete(table.scan(cursor.after)).collect()
+        recent = log.filter(pl.col("evaluated_at") >= now - _REACH)
+        # What was said long ago may hold still, as of a table that nobody has written since.
+        holding = [row for rows in verdicts.holding(log.lazy(), self.monitors).values() for row in rows]
+        long_ago = pl.DataFrame(holding, schema=log.schema).filter(pl.col("evaluated_at") < now - _REACH)
+        return pl.concat([long_ago, recent]), True
 
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
@@ -91,7 +93,13 @@ class Verdicts:
         for row in ordered.iter_rows(named=True):
             evaluations.setdefault((row["sequence"], row["monitor"], row["evaluated_at"]), []).append(row)
         in_order = sorted(evaluations.items(), key=lambda evaluation: (evaluation[0][0], evaluation[0][2]))
-        return [signal for _, said in in_order for signal in self._of_evaluation(said)]
+        bad = self._newest_bad() if rows.height else {}
+        return [signal for (at, *_), said in in_order for signal in self._of_evaluation(said) if not _is_late(signal, at, bad)]
+
+    def _newest_bad(self) -> dict[str, tuple[datetime, int]]:
+        """Of what fails now, the newest window, and in which commit that was said."""
+        held = [row for rows in verdicts.latest(self.lakehouse, self.monitors).values() for row in rows]
+        return {_key(row): (row["window_start"], row["sequence"]) for row in held if row["passed"] is False and row["window_start"]}
 
     def _of_evaluation(self, said: list[dict[str, Any]]) -> Iterator[Signal]:
         matters: dict[tuple[datetime, bool, str], list[dict[str, Any]]] = {}
@@ -136,7 +144,7 @@ class Verdicts:
             key=key,
             is_bad=bool(bad) if known else None,
             at=shown["evaluated_at"],
-            text=_likely(bad) + _where(shown) + shown["text"] + more,
+            text=_likely(bad) + where(shown) + shown["text"] + more,
             severity=shown["severity"],
             owner=shown["owner"] or "",
             rule=self.rules.get(shown["monitor"], AlertRule()),
@@ -149,6 +157,14 @@ class Verdicts:
             is_redeclared=shown["sequence"] == shown["declaration"],
             is_folded=is_folded,
         )
+
+
+def _is_late(signal: Signal, sequence: int, bad: Mapping[str, tuple[datetime, int]]) -> bool:
+    """Whether it says of a window that it is well, after a newer one was said to be bad: that it is still."""
+    if signal.is_bad or signal.is_over or signal.is_redeclared or signal.window is None or signal.key not in bad:
+        return False
+    newest, said = bad[signal.key]
+    return signal.window < newest and said < sequence
 
 
 def _followed(signals: Sequence[Signal]) -> list[Signal]:
@@ -180,24 +196,6 @@ def _likely(bad: list[dict[str, Any]]) -> str:
     """The first line of an alert, if it is known where the failure comes from."""
     why = next((row["why"] for row in bad if row["why"]), None)
     return "" if why is None else f"most likely: {why}\n"
-
-
-def _where(row: Mapping[str, Any]) -> str:
-    """The window and the slice of a verdict, before what it says of them: who is told sees neither elsewhere."""
-    begin = row["window_start"]
-    a_slice = f"({row['slice_key']}={row['slice_value']})" if row["slice_key"] else ""
-    if begin is None:
-        return f"{row['slice_key']}={row['slice_value']}: " if row["slice_key"] else ""
-    found = _SPAN.fullmatch(row["granularity"] or "")
-    many, unit = ("1", "window") if found is None else (found[1] or "1", _UNITS[found[2]])
-    is_midnight = begin.time() == time()
-    moment = f"{begin:%Y-%m-%d}" if is_midnight else f"{begin:%Y-%m-%d %H:%M}"
-    when = (
-        f"On {moment}"
-        if (many, unit, is_midnight) == ("1", "day", True)
-        else f"In the {unit if many == '1' else f'{many} {unit}s'} from {moment}"
-    )
-    return f"{when} {a_slice}: " if a_slice else f"{when}: "
 
 
 def _key(row: Mapping[str, Any]) -> str:
