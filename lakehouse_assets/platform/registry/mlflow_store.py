@@ -100,6 +100,20 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         note.write("\n".join(prepared))
 
 
+def came_from(database: Path, artifact_root: str, release: str) -> None:
+    """Note beside the place of a database that is about to be put there from where its artifacts come, for `prepare_store`.
+
+    Args:
+        database: Its path.
+        artifact_root: As its addresses have it.
+        release: Of MLflow that it was last opened with; empty: not known, so that it is upgraded.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(database.with_name(f"{database.name}.lock")) as note:
+        note.truncate(0)
+        note.write(f"{release}\n{artifact_root}")
+
+
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
     """An artifact root as MLflow spells it: it knows Azure's storage only by `abfss://container@account.dfs.core.windows.net/prefix`."""
     scheme, separator, place = address.partition("://")
