@@ -21,7 +21,6 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.packages import version
@@ -44,7 +43,7 @@ from lakehouse_assets.platform.operations.backup_manifest import (
 from lakehouse_assets.platform.operations.backup_pins import Pins, Vanished, is_ledger, readers_first, readers_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
-from lakehouse_assets.platform.registry.mlflow_store import artifact_address
+from lakehouse_assets.platform.registry.mlflow_store import noted
 from lakehouse_assets.platform.storage import bucket, platform_tables
 from lakehouse_assets.platform.storage.table import QUARANTINE_SUFFIX
 from lakehouse_assets.settings import Location
@@ -123,6 +122,7 @@ class Backup:
     tell: Tell = lambda _: None
     _areas: dict[str, list[Entry]] = field(default_factory=dict)
     _mlflow: Entry | None = None
+    _note: str = ""
 
     def make(self, keep: int | None = None) -> Made:
         """Make it.
@@ -272,15 +272,16 @@ class Backup:
         known = before.area(LANDING) | before.area(ARCHIVE)
         self._areas[LANDING], self._areas[ARCHIVE] = landed.copy(copier, pins.taken, known, self._told("landed files"))
         self._of_home(HOME, copier, before)
-        moment = clock.now()
+        newest = next(reversed(self._backups.ids()), "0-")
         return Manifest(
-            id=f"{moment:%Y%m%dT%H%M%SZ}-{uuid4().hex[:4]}",
+            # In the order in which they are made, whatever the clock says.
+            id=f"{int(newest.split('-')[0]) + 1:06d}-{clock.now():%Y%m%dT%H%M%SZ}",
             at=at,
             root=str(self._address),
-            artifact_root=artifact_address(str(settings.artifacts)),
             tables=tables,
             areas={name: copier.file_list(entries) for name, entries in sorted(self._areas.items())},
             mlflow=self._mlflow,
+            mlflow_note=self._note,
             without_mlflow=self.without_mlflow,
             products=dict(place.products_of(settings.root)),
             software=_software(),
@@ -298,8 +299,9 @@ class Backup:
         database = None if self.without_mlflow else MlflowDatabase.of(self.root.settings.tracking_uri)
         if database is None or not database.exists():
             return None
-        status = database.path.stat()
-        return copier.database(database.path, Found("mlflow.db", status.st_size, status.st_mtime_ns), before.mlflow)
+        with noted(database.path) as self._note:
+            status = database.path.stat()
+            return copier.database(database.path, Found("mlflow.db", status.st_size, status.st_mtime_ns), before.mlflow)
 
     def _told(self, what: str) -> Tell:
         return lambda far: self.tell(f"{what}: {far}")

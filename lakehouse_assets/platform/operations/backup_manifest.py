@@ -81,10 +81,10 @@ class Manifest:
         id: Its name.
         at: The moment that it shows, in UTC as text.
         root: The root that it was made of.
-        artifact_root: Where MLflow kept its artifacts, as MLflow's database spells it.
         tables: By name.
         areas: Other files, by the name of their area.
         mlflow: MLflow's database; None if it was left out, or there is none.
+        mlflow_note: What `registry.mlflow_store` noted about that database.
         without_mlflow: Whether it was left out, because a server keeps it.
         products: The products that the root was run with, each with its package.
         software: Versions.
@@ -94,10 +94,10 @@ class Manifest:
     id: str
     at: str
     root: str
-    artifact_root: str
     tables: Mapping[str, BackedUpTable]
     areas: Mapping[str, FileList]
     mlflow: Entry | None
+    mlflow_note: str
     without_mlflow: bool
     products: Mapping[str, str]
     software: Mapping[str, str]

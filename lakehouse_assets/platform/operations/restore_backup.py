@@ -21,7 +21,7 @@ from lakehouse_assets.platform.operations.backup_files import Files, FolderFiles
 from lakehouse_assets.platform.operations.backup_manifest import BackupRefused, Backups, Entry, Manifest, object_path
 from lakehouse_assets.platform.operations.backup_pins import AT_ONCE
 from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
-from lakehouse_assets.platform.registry.mlflow_store import artifact_address, came_from, prepare_store
+from lakehouse_assets.platform.registry.mlflow_store import artifact_address, note_again, prepare_store
 from lakehouse_assets.platform.storage import bucket
 from lakehouse_assets.platform.storage.paths import check_root
 from lakehouse_assets.platform.wording import listed
@@ -210,7 +210,7 @@ class RestoreBackup:
         self.tell("MLflow's database")
         is_new = not database.exists()
         if is_new:
-            came_from(database.path, manifest.artifact_root, manifest.software.get("mlflow", ""))
+            note_again(database.path, manifest.mlflow_note)
             FolderFiles(database.path.parent).write(database.path.name, self._content(manifest.mlflow))
         prepare_store(self.settings.tracking_uri, artifact_address(str(self.settings.artifacts)))
         return int(is_new)

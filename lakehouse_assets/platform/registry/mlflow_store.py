@@ -100,18 +100,19 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         note.write("\n".join(prepared))
 
 
-def came_from(database: Path, artifact_root: str, release: str) -> None:
-    """Note beside the place of a database that is about to be put there from where its artifacts come, for `prepare_store`.
-
-    Args:
-        database: Its path.
-        artifact_root: As its addresses have it.
-        release: Of MLflow that it was last opened with; empty: not known, so that it is upgraded.
-    """
-    database.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def noted(database: Path) -> Iterator[str]:
+    """What `prepare_store` noted about a database, while nobody prepares it: a copy of the database goes with this note."""
     with _locked(database.with_name(f"{database.name}.lock")) as note:
-        note.truncate(0)
-        note.write(f"{release}\n{artifact_root}")
+        yield note.read()
+
+
+def note_again(database: Path, note: str) -> None:
+    """Put the note of a database that is about to be copied here: `prepare_store` sees by it where the database was, and follows."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(database.with_name(f"{database.name}.lock")) as file:
+        file.truncate(0)
+        file.write(note)
 
 
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:

@@ -1,0 +1,113 @@
+"""Files that land, are read and move into the archive while a backup is made: a restored root has the rows of each exactly once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets import products
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.operations.backup_copy import Copier
+from lakehouse_assets.platform.operations.backup_landing import LandedFiles
+from lakehouse_assets.platform.operations.backup_pins import Pins
+from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
+from lakehouse_assets_tests.crash_child import archiving
+from lakehouse_assets_tests.platform.operations.backups import back_up, restore, settings_of
+from lakehouse_assets_tests.running import land_text, run_declared, tables_of
+
+HEADER = "stock_code,name,product_group,component,list_price\n"
+BRONZE, SILVER = "sales.bronze.products", "sales.silver.products"
+FILES = ("1.csv", "2.csv", "3.csv")
+
+
+def run(settings: Settings) -> None:
+    run_declared(settings, archiving(load(products)), [BRONZE, SILVER])
+
+
+def land(settings: Settings, number: int) -> None:
+    land_text(settings, "products", f"{number}.csv", f"{HEADER}{number},a,b,base,{number}\n")
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*.csv"))
+
+
+def outcomes(settings: Settings) -> dict[str, int]:
+    """How many rows bronze has of each file."""
+    rows = tables_of(settings).table(BRONZE).scan().group_by("_file").len().collect()
+    return {Path(name).name: count for name, count in rows.iter_rows()}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """One file was read and moved, two wait."""
+    settings = settings_of(tmp_path_factory.mktemp("landed") / "root")
+    land(settings, 1)
+    run(settings)
+    assert below(Path(settings.archive)) == ["1.csv"]
+    land(settings, 2)
+    return Path(settings.root)
+
+
+PLACES = ("first archive", "after bronze", "after the log", "before the landing zone", "before its files", "before the archive", "never")
+
+
+@pytest.mark.parametrize("place", sweeps.of(["after bronze", "before the landing zone", "before its files"], PLACES))
+def test_a_file_that_moves_meanwhile_is_read_once(template, tmp_path, monkeypatch, place):
+    settings, copy, restored = settings_of(tmp_path / "root"), tmp_path / "backups", settings_of(tmp_path / "new")
+    shutil.copytree(template, settings.root)
+    begun: list[str] = []
+    at, begin, folder, landed = Pins.at, LandedFiles.begin, Copier.folder, LandedFiles.copy
+
+    def happens(here: str) -> None:
+        """A file lands, and a run reads both that wait, and moves them."""
+        if here == place and not begun:
+            begun.append(here)
+            land(settings, 3)
+            run(settings)
+            assert below(Path(settings.archive)) == [*FILES]
+
+    def pin(self, table, version):
+        found = at(self, table, version)
+        if {BRONZE, SILVER} <= {*self.taken, table.name}:
+            happens("after bronze")
+        if landing.LOG in self.taken:
+            happens("after the log")
+        return found
+
+    def look(files):
+        found = begin(files)
+        happens("first archive")
+        return found
+
+    def copied(self, files, found, before, tell):
+        area = found[0].path.split("/")[0] if found else ""
+        happens({"landing": "before its files", "archive": "before the archive"}.get(area, ""))
+        return folder(self, files, found, before, tell)
+
+    def copy_landed(self, *rest):
+        happens("before the landing zone")
+        return landed(self, *rest)
+
+    monkeypatch.setattr(Pins, "at", pin)
+    monkeypatch.setattr(LandedFiles, "begin", look)
+    monkeypatch.setattr(LandedFiles, "copy", copy_landed)
+    monkeypatch.setattr(Copier, "folder", copied)
+    back_up(settings, copy)
+    assert begun or place in {"never", "after the log"}
+    monkeypatch.undo()
+    restore(restored, copy)
+    assert sorted([*below(Path(restored.landing)), *below(Path(restored.archive))]) == [*(FILES if begun else FILES[:2])]
+
+    land(settings, 3)
+    land(restored, 3)
+    for each in (settings, restored):
+        run(each)
+        assert outcomes(each) == dict.fromkeys(FILES, 1), place
+        assert below(Path(each.landing)) == []
+        assert set(below(Path(each.archive))) >= {*FILES}
+    found, expected = (tables_of(each).table(SILVER).scan().drop("_run_id", strict=False).collect() for each in (restored, settings))
+    codes = [frame.filter("is_current")["stock_code"].to_list() for frame in (found, expected)]
+    assert codes[0] == codes[1] == ["3"]
