@@ -1,12 +1,12 @@
 """Files that land, are read and move into the archive while a backup is made: a restored root has the rows of each exactly once."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.backup_copy import Copier
 from lakehouse_assets.platform.operations.backup_landing import LandedFiles
 from lakehouse_assets.platform.operations.backup_pins import Pins
@@ -51,30 +51,17 @@ def template(tmp_path_factory) -> Path:
     return Path(settings.root)
 
 
-PLACES = ("first archive", "after bronze", "after the log", "before the landing zone", "before its files", "before the archive", "never")
+PLACES = ("first archive", "after bronze", "before the landing zone", "before its files", "before the archive", "never")
 
 
-@pytest.mark.parametrize("place", sweeps.of(["after bronze", "before the landing zone", "before its files"], PLACES))
-def test_a_file_that_moves_meanwhile_is_read_once(template, tmp_path, monkeypatch, place):
-    settings, copy, restored = settings_of(tmp_path / "root"), tmp_path / "backups", settings_of(tmp_path / "new")
-    shutil.copytree(template, settings.root)
-    begun: list[str] = []
+def watch(patch: pytest.MonkeyPatch, happens: Callable[[str], None]) -> None:
+    """Tell at which place a backup is."""
     at, begin, folder, landed = Pins.at, LandedFiles.begin, Copier.folder, LandedFiles.copy
-
-    def happens(here: str) -> None:
-        """A file lands, and a run reads both that wait, and moves them."""
-        if here == place and not begun:
-            begun.append(here)
-            land(settings, 3)
-            run(settings)
-            assert below(Path(settings.archive)) == [*FILES]
 
     def pin(self, table, version):
         found = at(self, table, version)
         if {BRONZE, SILVER} <= {*self.taken, table.name}:
             happens("after bronze")
-        if landing.LOG in self.taken:
-            happens("after the log")
         return found
 
     def look(files):
@@ -91,19 +78,36 @@ def test_a_file_that_moves_meanwhile_is_read_once(template, tmp_path, monkeypatc
         happens("before the landing zone")
         return landed(self, *rest)
 
-    monkeypatch.setattr(Pins, "at", pin)
-    monkeypatch.setattr(LandedFiles, "begin", look)
-    monkeypatch.setattr(LandedFiles, "copy", copy_landed)
-    monkeypatch.setattr(Copier, "folder", copied)
+    patch.setattr(Pins, "at", pin)
+    patch.setattr(LandedFiles, "begin", look)
+    patch.setattr(LandedFiles, "copy", copy_landed)
+    patch.setattr(Copier, "folder", copied)
+
+
+@pytest.mark.parametrize("place", sweeps.of(["after bronze", "before the landing zone", "before its files"], PLACES))
+def test_a_file_that_moves_meanwhile_is_read_once(template, tmp_path, monkeypatch, place):
+    settings, copy, restored = settings_of(tmp_path / "root"), tmp_path / "backups", settings_of(tmp_path / "new")
+    shutil.copytree(template, settings.root)
+    begun: list[str] = []
+
+    def happens(here: str) -> None:
+        """A file lands, and a run reads both that wait, and moves them."""
+        if here == place and not begun:
+            begun.append(here)
+            land(settings, 3)
+            run(settings)
+            assert below(Path(settings.archive)) == [*FILES]
+
+    watch(monkeypatch, happens)
     back_up(settings, copy)
-    assert begun or place in {"never", "after the log"}
+    assert begun or place == "never"
     monkeypatch.undo()
     restore(restored, copy)
     assert sorted([*below(Path(restored.landing)), *below(Path(restored.archive))]) == [*(FILES if begun else FILES[:2])]
 
-    land(settings, 3)
-    land(restored, 3)
     for each in (settings, restored):
+        if not begun:
+            land(each, 3)
         run(each)
         assert outcomes(each) == dict.fromkeys(FILES, 1), place
         assert below(Path(each.landing)) == []
