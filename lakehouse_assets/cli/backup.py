@@ -1,5 +1,6 @@
 """`lakehouse backup` and `restore-backup`: a root copied to another place at one moment, and back."""
 
+import shlex
 from typing import Any
 
 import click
@@ -46,7 +47,7 @@ def backup(to: str, *, keep: int | None, without_mlflow: bool, dry_run: bool, as
     if made["deleted"]:
         say(f"{'Would delete' if dry_run else 'Deleted'}: {', '.join(made['deleted'])}.")
     if not dry_run:
-        say("Bring it back: ", (f"lakehouse --root NEW restore-backup {to} --at {made['backup']}", "bold"))
+        say("Bring it back: ", (f"lakehouse restore-backup {shlex.quote(to)} --at {made['backup']} --root NEW", "bold"))
 
 
 @command("restore-backup", interrupted="The root is unfinished: the same command goes on with it.")
@@ -62,8 +63,8 @@ def restore_backup(source: str, *, at: str | None, dry_run: bool, as_json: bool)
 
     \b
     Examples:
-      lakehouse --root data2 restore-backup /mnt/backups/shop
-      lakehouse --root s3://bucket/shop2 restore-backup s3://bucket/backups/shop --dry-run
+      lakehouse restore-backup /mnt/backups/shop --root restored
+      lakehouse restore-backup s3://bucket/backups/shop --root s3://bucket/shop2 --dry-run
     """
     target = progress_console(as_json=as_json)
     with target.status("Restore") as status:
