@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any, Final
 from urllib.parse import unquote
 
-from pyarrow import parquet
+import polars as pl
 
 from lakehouse_assets.platform.operations.backup_files import CHUNK, IN_MEMORY, Files, FolderFiles, Found, gathered, read
 from lakehouse_assets.platform.operations.backup_manifest import BackedUpTable, Backups, Entry, FileList, list_json
@@ -194,7 +194,9 @@ class Copier:
             Vanished: Maintenance deleted a file meanwhile.
             TableDamaged: A file of the version is not there.
         """
-        delta = pin.table.delta(pin.version)
+        delta = pin.table.now()
+        if delta.version() != pin.version:
+            delta = pin.table.delta(pin.version)
         table_id, base = str(delta.metadata().id), pin.table.name.replace(".", "/") + "/"
         known: dict[str, Entry] = {}
         if before is not None and before.id == table_id:
@@ -266,12 +268,10 @@ def _paths(log_file: str, content: bytes) -> Iterator[str]:
                 if action in _ACTIONS:
                     yield unquote(value["path"])
         return
-    schema = parquet.read_schema(io.BytesIO(content))
-    columns = [action for action in _ACTIONS if action in schema.names]
-    for column in parquet.read_table(io.BytesIO(content), columns=[f"{action}.path" for action in columns]).columns:
-        for value in column.to_pylist():
-            if value is not None and value["path"] is not None:
-                yield unquote(value["path"])
+    actions = pl.read_parquet(io.BytesIO(content))
+    for name in _ACTIONS:
+        if name in actions.columns:
+            yield from (unquote(path) for path in actions[name].struct.field("path").drop_nulls())
 
 
 def _is_database(path: Path) -> bool:
