@@ -57,6 +57,7 @@ _ARTIFACTS: Final = "mlflow/artifacts"
 _NOT_OF_THE_HOME: Final = {SERVING, DAGSTER, LANDING, ARCHIVE, "tables", _MLFLOW, "cache", "online", "damaged", "root.json"}
 # What is done later is copied first here too: a tick of a sensor, the state of a run, its events.
 _DAGSTER_FIRST: Final = ("dagster/schedules/", "dagster/history/runs.db", "dagster/history/runs/index.db")
+_RUN_LOCKS: Final = "dagster/run_locks"
 _PLATFORM: Final = "platform."
 _ROUNDS: Final = 10
 _SOFTWARE: Final = ("lakehouse-assets", "dagster", "deltalake", "mlflow", "polars")
@@ -290,9 +291,11 @@ class Backup:
     def _of_home(self, area: str, copier: Copier, before: _Before) -> None:
         """Copy an area of this machine."""
         self.tell(area)
-        home = self.root.settings.home_folder
-        found = [*_home_files(home, area)]
-        self._areas[area] = copier.home(home, found, before.area(area), self._told(area))
+        home, known = self.root.settings.home_folder, before.area(area)
+        # A run that is under way in the copy of the databases needs its lock, or nobody would know that it is dead.
+        locks = copier.folder(FolderFiles(home), [*FolderFiles(home).listing(_RUN_LOCKS)], {}, self.tell) if area == DAGSTER else []
+        entries = copier.home(home, [*_home_files(home, area)], known, self._told(area))
+        self._areas[area] = [*{entry.path: entry for entry in [*locks, *entries]}.values()]
 
     def _database(self, copier: Copier, before: _Before) -> Entry | None:
         """Copy MLflow's database."""

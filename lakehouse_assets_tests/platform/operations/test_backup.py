@@ -12,6 +12,7 @@ from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.operations.backup_copy import Copier
 from lakehouse_assets.platform.operations.backup_manifest import BackupRefused
 from lakehouse_assets.platform.operations.backup_pins import Pins
+from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.operations.unfinished import RootUnfinished
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import maintenance
@@ -85,6 +86,22 @@ def test_a_restored_root_is_the_same_one_and_its_models_score_and_are_reproduced
     new.land(error=1.0, origins=7)
     assert (new.run().promoted, new.aliases()["champion"]) == (True, 3)
     assert not demo.root.exists()
+
+
+def test_models_are_found_in_a_root_that_was_restored_into_a_bucket_and_back(demo, place, tmp_path, bucket):
+    back_up(settings_of(demo.root), place)
+    in_bucket = settings_of(f"{bucket}/root", tmp_path / "home")
+    restore(in_bucket, place)
+    shutil.move(demo.root, tmp_path / "gone")
+    registry = Root(in_bucket).registry()
+    champion = registry.version(MODEL, 2)
+    assert champion.source.startswith(f"{bucket}/root/mlflow/artifacts/")
+    assert reproduce(level_model, champion, Root(in_bucket).lakehouse, registry).equal
+    back_up(in_bucket, tmp_path / "other backups")
+    new = Demo(tmp_path / "new")
+    restore(settings_of(new.root), tmp_path / "other backups")
+    assert reproduce(level_model, new.registry.version(MODEL, 2), new.lakehouse, new.registry).equal
+    assert new.registry.model_folder(new.registry.version(MODEL, 1)).is_relative_to(new.root)
 
 
 def test_what_a_backup_has_is_not_copied_again(demo, place):

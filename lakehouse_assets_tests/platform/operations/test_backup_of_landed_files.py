@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,37 @@ def test_a_file_that_moves_meanwhile_is_read_once(template, tmp_path, monkeypatc
     found, expected = (tables_of(each).table(SILVER).scan().drop("_run_id", strict=False).collect() for each in (restored, settings))
     codes = [frame.filter("is_current")["stock_code"].to_list() for frame in (found, expected)]
     assert codes[0] == codes[1] == ["3"]
+
+
+def test_backups_while_files_land_and_runs_follow(template, tmp_path):
+    """A process of work that does not stop: whatever moment a backup shows, a run brings it to where the work ended."""
+    settings = settings_of(tmp_path / "root")
+    shutil.copytree(template, settings.root)
+    last = 6
+
+    def work() -> None:
+        for number in range(3, last + 1):
+            land(settings, number)
+            run(settings)
+
+    made = []
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        while not done.done() or not made:
+            made.append(back_up(settings, tmp_path / "backups"))
+        done.result()
+    tried = made if sweeps.FULL else [made[0], made[len(made) // 2], made[-1]]
+    for backup in tried:
+        restored = settings_of(tmp_path / backup["backup"])
+        if restored.root.exists():
+            continue  # there were less than three
+        restore(restored, tmp_path / "backups", at=backup["backup"])
+        here = {*below(Path(restored.landing)), *below(Path(restored.archive))}
+        for number in range(1, last + 1):
+            if f"{number}.csv" not in here:
+                land(restored, number)  # it came after that moment
+        run(restored)
+        assert outcomes(restored) == {f"{number}.csv": 1 for number in range(1, last + 1)}, backup["backup"]
+        assert below(Path(restored.landing)) == []
+        found = tables_of(restored).table(SILVER).scan().filter("is_current").collect()
+        assert found["stock_code"].to_list() == [str(last)]
