@@ -210,15 +210,18 @@ class Backup:
         before = _Before(self._backups, newest if newest is not None and newest.root == str(self._address) else None)
         pins = Pins(self.root.lakehouse, files_at(self.root.settings.tables))
         copier = Copier(self._backups, self.is_dry)
+        why = "models were decided about all the time"
         for _ in range(_ROUNDS):
             if self.is_dry:
                 copier = Copier(self._backups, is_dry=True)
             copier.left_out.clear()
-            with suppress(Vanished):
+            try:
                 landed = LandedFiles.begin(files_at(self.root.settings.root))
                 if (at := self._take(pins, copier, before)) is not None:
                     return self._manifest(at, pins, copier, before, landed), copier
-        raise BackupRefused("tables changed or went away each time they were looked at: make the backup when maintenance has ended")
+            except Vanished as vanished:
+                why = str(vanished)
+        raise BackupRefused(f"no moment was found at which all fits together: {why}. Try again when maintenance and trainings have ended")
 
     @property
     def _address(self) -> Location:

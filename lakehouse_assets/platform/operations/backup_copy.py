@@ -23,7 +23,7 @@ from lakehouse_assets.platform.operations.backup_files import CHUNK, IN_MEMORY, 
 from lakehouse_assets.platform.operations.backup_manifest import BackedUpTable, Backups, Entry, FileList, list_json
 from lakehouse_assets.platform.operations.backup_pins import AT_ONCE, Pin, Vanished, log_of
 from lakehouse_assets.platform.storage import inventory
-from lakehouse_assets.platform.storage.errors import TableDamaged
+from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, TableDamaged
 from lakehouse_assets.platform.storage.maintenance import READABLE_FROM, readable_from
 from lakehouse_assets.platform.wording import counted, listed
 
@@ -191,9 +191,15 @@ class Copier:
             tell: Told how far it is.
 
         Raises:
-            Vanished: Maintenance deleted a file meanwhile.
+            Vanished: Maintenance deleted a file meanwhile, or the table is gone.
             TableDamaged: A file of the version is not there.
         """
+        try:
+            return self._table(files, pin, before, tell)
+        except (FileNotFoundError, NoSuchTable, NoSuchVersion, _Changed) as error:
+            raise Vanished(f"a file of {pin.table.name} went away") from error
+
+    def _table(self, files: Files, pin: Pin, before: BackedUpTable | None, tell: Tell) -> BackedUpTable:
         delta = pin.table.now()
         if delta.version() != pin.version:
             delta = pin.table.delta(pin.version)
@@ -225,14 +231,11 @@ class Copier:
         def of_data(path: str) -> Entry:
             return known.get(path) or self.immutable(files, there[path])
 
-        try:
-            entries = _mapped(of_log, log, tell, "commits")
-            active = {base + path for path in inventory.files_of(delta)}
-            _check(pin, base, there, active)
-            data = sorted(path for path in named | active if path in there and "/_delta_log/" not in path)
-            entries += _mapped(of_data, data, tell, "files")
-        except (FileNotFoundError, _Changed) as error:
-            raise Vanished(f"a file of {pin.table.name} went away") from error
+        entries = _mapped(of_log, log, tell, "commits")
+        active = {base + path for path in inventory.files_of(delta)}
+        _check(pin, base, there, active)
+        data = sorted(path for path in named | active if path in there and "/_delta_log/" not in path)
+        entries += _mapped(of_data, data, tell, "files")
         return BackedUpTable(pin.version, table_id, self.file_list(entries))
 
 
