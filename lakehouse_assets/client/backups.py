@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.platform.governance.audit import Action
 from lakehouse_assets.settings import parse_location
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def backup(context: Context, to: str, *, keep: int | None, without_mlflow: bool,
     from lakehouse_assets.platform.operations.backup import Backup
 
     made = Backup(context.root, parse_location("TO", to), without_mlflow=without_mlflow, is_dry=dry_run, tell=tell).make(keep)
+    if not dry_run:  # personal data is in it as it is stored
+        context.reader.audit.add(Action(context.reader.principal.name, f"backup {to}", {"id": made.manifest.id, "deleted": [*made.pruned]}))
     return {
         **_values(made.manifest),
         "new_files": made.new_files,

@@ -55,10 +55,10 @@ def rows(settings: Settings, *without: str) -> dict[str, pl.DataFrame]:
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every file that is not hidden."""
+    """Size and time of every file that is not hidden, but of the audit log, in which each backup has a line."""
 
     def found() -> Iterator[Path]:
-        yield from (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        yield from (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".") and path.parent.name != "audit")
 
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in found()}
 
