@@ -149,6 +149,9 @@ class RestoreBackup:
         for path in (home / SERVING).rglob("*"):
             path.chmod(0o700 if path.is_dir() else 0o600)  # tokens, and what was asked, are for their owner alone
         files += self._mlflow(manifest)
+        for written in (root, here):
+            if isinstance(written, FolderFiles):
+                written.delete_parts()  # of a restore that was killed
         place.note_products(self.settings.root, manifest.products)
         unfinished.remove(home)
         return Restored(manifest, files, size, time.monotonic() - began)

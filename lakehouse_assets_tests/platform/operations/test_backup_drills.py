@@ -156,6 +156,7 @@ def test_a_backup_and_a_restore_that_were_killed_are_ended_by_the_same_command(r
         command(new, "restore-backup", to)
         assert_same_history(settings_of(new), settings)
         assert files_of(new).keys() == files_of(tmp_path / "whole").keys()
+        assert not [*new.rglob(".*.part")]
     assert_well(tmp_path / "whole")
     taken_up(tmp_path / "whole", settings)
 
