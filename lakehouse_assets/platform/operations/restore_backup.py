@@ -101,7 +101,8 @@ class RestoreBackup:
             check_root(own)
         if bucket.is_bucket(str(root)):
             bucket.ready(str(self.settings.tables))
-        if manifest.mlflow is not None and MlflowDatabase.of(self.settings.tracking_uri) is None:
+        database = MlflowDatabase.of(self.settings.tracking_uri)
+        if manifest.mlflow is not None and database is None:
             raise BackupRefused("the backup has MLflow's database, and LAKEHOUSE_MLFLOW_URI names a server: unset it to restore that too")
         if (begun := unfinished.note_of(home)) is not None:
             if (begun.source, begun.backup) != (self._address, manifest.id):
@@ -110,6 +111,8 @@ class RestoreBackup:
                     "what is there and begin again"
                 )
             return
+        if manifest.mlflow is not None and database is not None and database.exists():
+            raise BackupRefused(f"{database.path} exists, and the backup has MLflow's database: LAKEHOUSE_MLFLOW_URI names another place")
         for location in {str(root): root, str(home): home}.values():
             held = [name for name in _names(files_at(location)) if name not in _NO_MATTER]
             if held:
@@ -148,7 +151,8 @@ class RestoreBackup:
                 files, size = files + count[0], size + count[1]
         for path in (home / SERVING).rglob("*"):
             path.chmod(0o700 if path.is_dir() else 0o600)  # tokens, and what was asked, are for their owner alone
-        files += self._mlflow(manifest)
+        if manifest.mlflow is not None and self._mlflow(manifest):
+            files, size = files + 1, size + manifest.mlflow.size
         for written in (root, here):
             if isinstance(written, FolderFiles):
                 written.delete_parts()  # of a restore that was killed
@@ -205,18 +209,18 @@ class RestoreBackup:
         if (found.hexdigest(), size) != (entry.digest, entry.size):
             raise BackupRefused(f"the backup is damaged: {entry.path} ({name} in {self._address}) is not what was backed up")
 
-    def _mlflow(self, manifest: Manifest) -> int:
-        """MLflow's database, with addresses of artifacts below this root."""
+    def _mlflow(self, manifest: Manifest) -> bool:
+        """Put MLflow's database here, with addresses of artifacts below this root; whether it was not there yet."""
         database = MlflowDatabase.of(self.settings.tracking_uri)
         if manifest.mlflow is None or database is None:
-            return 0
+            return False
         self.tell("MLflow's database")
         is_new = not database.exists()
         if is_new:
             note_again(database.path, manifest.mlflow_note)
             FolderFiles(database.path.parent).write(database.path.name, self._content(manifest.mlflow))
         prepare_store(self.settings.tracking_uri, artifact_address(str(self.settings.artifacts)))
-        return int(is_new)
+        return is_new
 
 
 def _names(files: Files) -> Iterable[str]:

@@ -72,7 +72,8 @@ def test_a_restored_root_is_the_same_one_and_its_models_score_and_are_reproduced
     assert {name: version for name, (version, _) in versions(own).items()} == made["tables"]
     shutil.move(demo.root, tmp_path / "gone")  # nothing of it is asked
     restored = settings_of(new.root)
-    restore(restored, place)
+    done = restore(restored, place)
+    assert (done["written_files"], done["written_bytes"]) == (made["files"], made["bytes"])
     assert_same_history(restored, settings_of(tmp_path / "gone"))
     assert doctor(restored) == []
 
@@ -269,8 +270,14 @@ def test_what_a_backup_cannot_be_made_of_or_into_is_refused_with_what_to_do(demo
         back_up(server, place)
     assert "secret" not in str(refused.value)
     assert back_up(server, place, without_mlflow=True)["without_mlflow"]
-    with pytest.raises(BackupRefused, match=r"holds something \(mlflow, tables\)"):
+    back_up(settings, place)
+    with pytest.raises(BackupRefused, match=r"mlflow\.db exists, and the backup has MLflow's database"):
         restore(settings, place)
+    shutil.rmtree(demo.root / "mlflow")
+    with pytest.raises(BackupRefused, match=r"holds something \(tables\)"):
+        restore(settings, place)
+    with pytest.raises(BackupRefused, match="LAKEHOUSE_MLFLOW_URI names a server"):
+        restore(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "new"), "LAKEHOUSE_MLFLOW_URI": "postgresql://host/mlflow"}), place)
     with pytest.raises(BackupRefused, match="there is no backup 2020"):
         restore(settings_of(tmp_path / "new"), place, at="2020")
     assert not (tmp_path / "new").exists()
