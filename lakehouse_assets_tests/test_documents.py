@@ -106,6 +106,10 @@ def test_the_commands_of_all_pages(shop, tmp_path, monkeypatch):
         if words[0] == "report":
             words = ["report", "-o", str(tmp_path / "report.html")]
         words = [str(tmp_path / word) if word.endswith(".png") else word for word in words]
+        if words[0] in {"backup", "restore-backup"}:
+            words[1] = str(tmp_path / "backups")
+        if "--root" in words:
+            words[words.index("--root") + 1] = str(tmp_path / "restored")
         result = CliRunner(env={"LAKEHOUSE_ROOT": str(root)}).invoke(main, words, catch_exceptions=False)
         # A finding of the doctor, a model without a previous champion, a log without an entry and a monitor that did not fail are answers.
         answers = ("no previous champion", platform_tables.NOT_YET, "has no failed window")

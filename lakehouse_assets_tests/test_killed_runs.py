@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,25 @@ def test_the_doctor_names_a_dead_run_and_its_command_ends_it(child, lakehouse):
         lakehouse.runs.end(run["run_id"])
     with pytest.raises(LookupError, match="no run begins with 'nothing'"):
         lakehouse.runs.end("nothing")
+
+
+def test_a_run_that_goes_on_during_a_backup_is_a_dead_one_in_the_restored_root(child, lakehouse, tmp_path):
+    settings = lakehouse.settings
+    child.start(settings.root, 2, what="SIGSTOP")
+    stopped = until(lambda: [run["owner"] for run in lakehouse.runs.list() if run["owner"] and claimed(settings)])[0]
+    lakehouse.backup(str(tmp_path / "backups"))
+    assert [run["state"] for run in lakehouse.runs.list()] == ["started"]
+    os.kill(stopped["pid"], signal.SIGKILL)
+    child.end()
+
+    restored = open_lakehouse(settings=replace(settings, root=tmp_path / "restored"))
+    restored.restore_backup(str(tmp_path / "backups")).carry_out()
+    assert [run["state"] for run in restored.runs.list()] == ["dead"]
+    assert claimed(restored.settings)
+    assert child.run(restored.settings.root)["signal"] == 0
+    assert groups(restored.settings) == {"group 1"}
+    assert [run["state"] for run in restored.runs.list()] == ["success", "failure"]
+    assert claimed(restored.settings) == []
 
 
 def test_a_run_with_nothing_to_do_ends_dead_ones_too(lakehouse, monkeypatch):

@@ -12,6 +12,7 @@ import click
 from lakehouse_assets.cli.accuracy import accuracy
 from lakehouse_assets.cli.alerts import alerts
 from lakehouse_assets.cli.automl import automl
+from lakehouse_assets.cli.backup import backup, restore_backup
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.features import features
@@ -131,6 +132,8 @@ _VERBS = (
     why,
     doctor,
     restore,
+    backup,
+    restore_backup,
     maintenance,
     dev,
     pages,

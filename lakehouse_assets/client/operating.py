@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from lakehouse_assets.client.backups import PlannedBackupRestore, plan_backup_restore
+from lakehouse_assets.client.backups import backup as make_backup
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.restores import PlannedLastGood, PlannedRestore, plan_last_good, plan_restore
 
@@ -37,6 +39,47 @@ class Operating:
             ValueError: The table is intact.
         """
         return plan_last_good(self.context, table)
+
+    def backup(
+        self,
+        to: str,
+        *,
+        keep: int | None = None,
+        without_mlflow: bool = False,
+        dry_run: bool = False,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Back the root up at one moment, while others go on writing.
+
+        Args:
+            to: A folder, or the address of a bucket and a prefix: empty, or what earlier backups were made into.
+            keep: How many backups stay there, this one among them; None: all.
+            without_mlflow: Leave MLflow's database out, because a server keeps it.
+            dry_run: Only say what would be copied.
+            on_progress: Told where the work is.
+
+        Returns:
+            `backup` (its id), `at`, `tables` with their versions, `files` and `bytes`, those that are new, what could not be copied.
+
+        Raises:
+            ValueError: The place or the root does not fit; the text says what to do.
+        """
+        return make_backup(self.context, to, keep=keep, without_mlflow=without_mlflow, dry_run=dry_run, tell=on_progress)
+
+    def restore_backup(
+        self, source: str, *, at: str | None = None, on_progress: Callable[[str], None] = lambda _: None
+    ) -> PlannedBackupRestore:
+        """Plan to restore a backup into this root, which has to be empty. Nothing is done before `carry_out()` of the plan.
+
+        Args:
+            source: What the backups were made into.
+            at: The id of the backup, or how it begins; None: the newest.
+            on_progress: Told where the work is.
+
+        Raises:
+            ValueError: There is no such backup, or the root holds something; the text says what to do.
+        """
+        return plan_backup_restore(self.context, source, at, on_progress)
 
     def doctor(self, on_progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
         """What is wrong or worth knowing, worst first, each with what to do.

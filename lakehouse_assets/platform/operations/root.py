@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.platform.compute.memory import limit_memory
+from lakehouse_assets.platform.operations import unfinished
 from lakehouse_assets.platform.storage import bucket
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.paths import check_root
@@ -29,7 +30,7 @@ class Root:
     """A root by its settings.
 
     Raises:
-        StorageError: Tables or databases could not be read again there: see `paths.check_root`.
+        StorageError: Tables or databases could not be read again there: see `paths.check_root`. Or a backup is being restored there.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Root:
     def __post_init__(self) -> None:
         for place in (str(self.settings.root), str(self.settings.home_folder)):
             check_root(place)
+        unfinished.check(self.settings.home_folder)
 
     @cached_property
     def lakehouse(self) -> Lakehouse:

@@ -100,6 +100,21 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         note.write("\n".join(prepared))
 
 
+@contextmanager
+def noted(database: Path) -> Iterator[str]:
+    """What `prepare_store` noted about a database, while nobody prepares it: a copy of the database goes with this note."""
+    with _locked(database.with_name(f"{database.name}.lock")) as note:
+        yield note.read()
+
+
+def note_again(database: Path, note: str) -> None:
+    """Put the note of a database that is about to be copied here: `prepare_store` sees by it where the database was, and follows."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(database.with_name(f"{database.name}.lock")) as file:
+        file.truncate(0)
+        file.write(note)
+
+
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
     """An artifact root as MLflow spells it: it knows Azure's storage only by `abfss://container@account.dfs.core.windows.net/prefix`."""
     scheme, separator, place = address.partition("://")

@@ -46,8 +46,11 @@ class Lakehouse:
         options = self.storage_options or storage_options(self.root)
         return Table(name, "/".join([self.root.rstrip("/"), *name.split(".")]), options)
 
-    def tables(self) -> Iterator[Table]:
-        """The tables that exist, by name; not those that are computed to take the place of another.
+    def tables(self, *, staging: bool = False) -> Iterator[Table]:
+        """The tables that exist, by name.
+
+        Args:
+            staging: Whether those that are computed to take the place of another are among them.
 
         Raises:
             BucketRefused: The root is a bucket that cannot be opened.
@@ -55,7 +58,7 @@ class Lakehouse:
         names = _names_in_bucket(self.root) if is_bucket(self.root) else _names_in_folder(Path(self.root))
         for name in sorted(names):
             table = self.table(name)
-            if STAGING_SUFFIX not in name and table.exists():
+            if (staging or STAGING_SUFFIX not in name) and table.exists():
                 yield table
 
 

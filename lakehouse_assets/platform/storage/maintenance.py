@@ -33,8 +33,8 @@ LONGEST_WRITE: Final = timedelta(days=1)
 """An unknown file that is younger may belong to a write that is under way."""
 COMPACTED, CHECKPOINTED, VACUUMED, CLEANED = "compacted", "checkpointed", "vacuumed", "log cleaned up"
 
-# A transaction and not a property of the table: a restore sets properties back.
-_READABLE_FROM = "lakehouse.readable-from"
+READABLE_FROM: Final = "lakehouse.readable-from"
+"""The watermark that holds `readable_from`. A transaction and not a property of the table: a restore sets properties back."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def readable_from(table: Table) -> int:
 
 
 def _readable_from(delta: DeltaTable) -> int:
-    return delta.transaction_version(_READABLE_FROM) or 0
+    return delta.transaction_version(READABLE_FROM) or 0
 
 
 def state(table: Table, keep: Keep) -> State:
@@ -256,7 +256,7 @@ def _delete_unneeded(table: Table, keep: Keep, run_id: str) -> tuple[list[str], 
         unneeded = _unneeded(table, delta, stock, keep)
         if unneeded.paths:
             # With it a restore to a version that loses files now conflicts, and reads again what it may go back to.
-            transactions = [Transaction(_READABLE_FROM, max(_readable_from(delta), unneeded.begin)), next_write(delta)]
+            transactions = [Transaction(READABLE_FROM, max(_readable_from(delta), unneeded.begin)), next_write(delta)]
             delta.create_write_transaction(
                 [],
                 "append",

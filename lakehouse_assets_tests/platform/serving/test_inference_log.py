@@ -24,10 +24,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse_assets.client import open_lakehouse
 from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, policy_of
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Reader
+from lakehouse_assets.platform.operations.backup_pins import Pins
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog, drainer
@@ -37,6 +39,7 @@ from lakehouse_assets.platform.serving.inference_log.segments import read_segmen
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.orchestration.level import level_model
 from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, ended, open_log, record
 
@@ -261,6 +264,25 @@ def test_a_copy_of_a_home_writes_under_a_name_of_its_own(tmp_path: Path) -> None
     copy.append([record("c")])
     assert ended(copy)
     assert logged(tmp_path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("is_drained", [False, True], ids=["it waits", "it comes into the lake during the backup"])
+def test_what_waits_in_a_spool_is_in_a_backup_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_drained: bool) -> None:
+    log, root = open_log(tmp_path / "root", SLOW), tmp_path / "root"
+    log.append([record("a")])
+    assert log.flush()
+    log.append([record("b")])
+    own = Settings.load({"LAKEHOUSE_ROOT": str(root), "LAKEHOUSE_HOME": str(root / "home")})
+    new = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "new"), "LAKEHOUSE_HOME": str(tmp_path / "new" / "home")})
+    now = Pins.now
+    if is_drained:  # once the spool has been copied, and before the first table is looked at
+        monkeypatch.setattr(Pins, "now", lambda self, names: (ended(log), now(self, names))[1])
+    open_lakehouse(settings=own, declarations=()).backup(str(tmp_path / "backups"))
+    open_lakehouse(settings=new, declarations=()).restore_backup(str(tmp_path / "backups")).carry_out()
+    assert logged(tmp_path / "new") == (["a", "b"] if is_drained else ["a"])
+    assert drain_dead(spool(tmp_path / "new"), target(tmp_path / "new")) == Drained(0 if is_drained else 1)
+    assert logged(tmp_path / "new") == ["a", "b"]
+    assert is_drained or ended(log)
 
 
 def test_numbers_go_on_when_all_segments_are_gone(tmp_path: Path) -> None:

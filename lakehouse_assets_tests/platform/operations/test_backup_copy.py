@@ -1,0 +1,92 @@
+"""Files are copied whole, whatever their size, and whatever is done to them meanwhile."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets.platform.operations.backup_copy import Copier
+from lakehouse_assets.platform.operations.backup_files import IN_MEMORY, Files, FolderFiles, files_at, read
+from lakehouse_assets.platform.operations.backup_manifest import Backups, object_path
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def place(request, tmp_path) -> Files:
+    """An empty place."""
+    return files_at(tmp_path / "place" if request.param == "disk" else request.getfixturevalue("bucket"))
+
+
+def put(files: Files, path: str, content: bytes) -> None:
+    files.write(path, [content])
+
+
+@pytest.mark.parametrize("size", [0, 10, IN_MEMORY, IN_MEMORY + 1])
+def test_a_file_comes_from_a_place_into_a_place(place, tmp_path, size):
+    content = os.urandom(size)
+    for name, source in (("there", place), ("here", FolderFiles(tmp_path / "here"))):
+        put(source, "a b/50%.bin", content)
+        (found,) = source.listing("a b")
+        backups = Backups(files_at(f"{place.address}-{name}"))
+        copier = Copier(backups)
+        entry = copier.immutable(source, found)
+        assert (entry.path, entry.size, entry.modified) == ("a b/50%.bin", size, found.modified)
+        assert entry.digest == hashlib.sha256(content).hexdigest()
+        assert read(backups.files, object_path(entry.digest)) == content
+        assert copier.immutable(source, found) == entry
+        assert copier.new_files == 1
+
+
+@pytest.mark.parametrize("size", [10, IN_MEMORY + 1])
+def test_a_file_that_is_written_meanwhile_is_copied_as_it_is_afterwards(tmp_path, monkeypatch, size):
+    files, backups = FolderFiles(tmp_path / "here"), Backups(FolderFiles(tmp_path / "backups"))
+    put(files, "feed/a.csv", b"a" * size)
+    path, look, grown = tmp_path / "here" / "feed" / "a.csv", FolderFiles.is_as_listed, 0
+
+    def grows(self, found):
+        nonlocal grown
+        if not grown:
+            grown += 1
+            path.write_bytes(b"b" * (size + 5))
+        return look(self, found)
+
+    monkeypatch.setattr(FolderFiles, "is_as_listed", grows)
+    (found,) = files.listing()
+    entry = Copier(backups).file(files, found)
+    assert (entry.size, entry.digest) == (size + 5, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert read(backups.files, object_path(entry.digest)) == path.read_bytes()
+
+
+def test_a_file_that_never_rests_is_left_out_and_named(tmp_path, monkeypatch):
+    files, copier = FolderFiles(tmp_path), Copier(Backups(FolderFiles(tmp_path / "backups")))
+    put(files, "feed/a.csv", b"a")
+    (found,) = files.listing("feed")
+    monkeypatch.setattr(FolderFiles, "is_as_listed", lambda *_: False)
+    assert copier.file(files, found) is None
+    assert copier.left_out == [f"{tmp_path}/feed/a.csv cannot be read, or is still being written"]
+    (tmp_path / "feed" / "a.csv").unlink()
+    assert copier.file(files, found) is None
+    assert len(copier.left_out) == 1, "one that is gone is nothing to tell"
+
+
+def test_nothing_has_its_name_before_it_is_whole(place):
+    def breaks() -> Iterator[bytes]:
+        yield b"begun"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        place.write("a/b", breaks())
+    assert [*place.listing()] == []
+    if isinstance(place, FolderFiles):
+        assert [path for path in place.folder.rglob("*") if path.is_file()] == []
+
+
+def test_links_count_as_the_files_that_they_lead_to_within_the_place(tmp_path):
+    files = FolderFiles(tmp_path / "root")
+    put(files, "a/real.csv", b"1")
+    put(files, "a/.hidden", b"1")
+    (tmp_path / "outside").write_bytes(b"secret")
+    for name, target in (("inside", "real.csv"), ("outside", tmp_path / "outside"), ("nowhere", "nothing"), ("folder", Path())):
+        (tmp_path / "root" / "a" / name).symlink_to(target)
+    assert [found.path for found in files.listing()] == ["a/inside", "a/real.csv"]
