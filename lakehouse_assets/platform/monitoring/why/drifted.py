@@ -16,7 +16,7 @@ from lakehouse_assets.platform.monitoring.drift.drift_verdicts import GONE_ITEM
 from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
 from lakehouse_assets.platform.monitoring.verdicts import backwards
 from lakehouse_assets.platform.monitoring.why.origin import column_gone
-from lakehouse_assets.platform.monitoring.why.trace import Trace
+from lakehouse_assets.platform.monitoring.why.trace import NOTHING_KNOWN, Trace
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import listed
 
@@ -104,7 +104,9 @@ class Drifted:
             chosen,
             self._version_before(row),
         )
-        return [*self._gone(row, since, trace), *trace.follow(of.name, column)]
+        gone, followed = self._gone(row, since, trace), trace.follow(of.name, column)
+        # The last step is what an alert says: which files lack a value says more than that nothing is known.
+        return [*followed, *gone] if followed and followed[-1].endswith(NOTHING_KNOWN) else [*gone, *followed]
 
     def _gone(self, row: Mapping[str, Any], since: datetime, trace: Trace) -> list[str]:
         """What vanished of the column, and which files lack it: also where it was too rare to be followed upstream."""

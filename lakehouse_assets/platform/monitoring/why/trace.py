@@ -32,6 +32,8 @@ from lakehouse_assets.platform.storage.table import Table
 Span = tuple[datetime, datetime]
 _DEPTH: Final = 10
 _MOMENT: Final = "_moment"
+NOTHING_KNOWN: Final = "nothing upstream of it is known here"
+"""How the last step ends where no file and no function stands out."""
 _MOST_COLUMNS: Final = 12
 _OF_VERSIONS: Final = frozenset({KNOWN_AT, FEATURE_VERSION})
 
@@ -281,7 +283,7 @@ class Trace:
                 return by_file
         if isinstance(declared, TableDeclaration):
             return f"{found.column} of {found.table} changed, and none of the columns that it is computed from did alike"
-        return f"{found.column} of {found.table} came so: nothing upstream of it is known here"
+        return f"{found.column} of {found.table} came so: {NOTHING_KNOWN}"
 
     def _with_files(self, found: ChangedColumn) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The values of both sides with file and sequence."""
