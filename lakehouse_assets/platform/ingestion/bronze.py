@@ -105,7 +105,12 @@ class Ingestion:
         return landing.state(self.log, self.feed.name)
 
     def discover(self, run_id: str) -> int:
-        """Number the files that the log does not know; how many events that made."""
+        """Number the files that the log does not know; how many events that made.
+
+        Raises:
+            NoSuchVersion: Bronze has read files that the landing log does not know: it was deleted.
+        """
+        self._check_log()
         return landing.discover(self.log, self.zone, self.feed, run_id)
 
     def request_read(self, path: str, *, reread: bool, run_id: str) -> str:
@@ -129,7 +134,6 @@ class Ingestion:
         Raises:
             NoSuchVersion: Bronze has read files that the landing log does not know: it was deleted.
         """
-        self._check_log()
         self.discover(run_id)
         broken = BrokenStreams()
         more = True

@@ -34,6 +34,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.wording import counted
 
 # Layers that people read are refreshed daily by default.
@@ -99,7 +100,7 @@ def _landing_log(feeds: list[FeedDeclaration], tables: str) -> dg.AssetsDefiniti
             for feed in feeds:
                 try:
                     new[feed.feed.name] = ingestion(feed, resource).discover(context.run.run_id)
-                except NotListed as error:
+                except (NotListed, NoSuchVersion) as error:
                     new[feed.feed.name] = str(error)  # its own step fails of it; the other feeds go on
         yield dg.MaterializeResult(
             spec.key, metadata=describe.table(log) | {"new_files": new}, data_version=versions.of_data(log, spec.code_version or "")

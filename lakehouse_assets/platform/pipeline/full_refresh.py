@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import quarantine, swap
+from lakehouse_assets.platform.pipeline import quarantine, source_ids, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint
@@ -94,9 +94,13 @@ def _check_not_emptied(refresh: Refresh, staged: Table, built: Refreshed) -> Non
 
 
 def _drop_other(declaration: TableDeclaration, marks: Mapping[str, int], refresh: Refresh) -> None:
-    """Delete what an interrupted full refresh left, unless it was of the same code and waits to be taken up."""
+    """Delete what an interrupted full refresh left, unless it was of the same code and sources and waits to be taken up."""
     built = swap.built_for(declaration, refresh.lakehouse)
-    if built is not None and any(built.cursor(name) != number for name, number in marks.items()):
+    if built is None:
+        return
+    sources = [table for name in declaration.sources() if (table := refresh.lakehouse.table(name)).exists()]
+    is_other = any(built.cursor(name) != number for name, number in marks.items())
+    if is_other or any(source_ids.why_unreadable(built, source) for source in sources):
         swap.drop(declaration, refresh.lakehouse)
 
 

@@ -200,22 +200,30 @@ class Refresh:
     def _do_parts(self, batch: Batch, parts: list[Plan], done: Refreshed, cursors: tuple[Cursor, ...]) -> Refreshed:
         """Commit the parts of a batch one by one; the watermarks advance with the last."""
         declared = self.declaration
-        code = f"{declared.function_number} {declared.layout_number} {fingerprint(declared.contract)} {computes_all(cursors)}"
+        of_sources = sorted(source_ids.number_of(source.table) for source in batch.sources.values()) if len(parts) > 1 else []
+        code = f"{declared.function_number} {declared.layout_number} {fingerprint(declared.contract)} {computes_all(cursors)} {of_sources}"
         committed = layout.progress(self.stored, batch, parts, code) if len(parts) > 1 else 0
         for position, plan in enumerate(parts):
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            own = cursors if is_last else layout.progress_cursors(self.stored, batch, parts, code, position + 1)
+            own = cursors if is_last else self._progress(batch, parts, code, position + 1)
             forgets = layout.progress_names(self.stored, batch) if is_last else ()
             done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done
+
+    def _progress(self, batch: Batch, parts: list[Plan], code: str, committed: int) -> tuple[Cursor, ...]:
+        """What the commit of a part says that is not the last; of a first reading also which Delta tables it is of."""
+        new = (source.table for name, source in batch.sources.items() if self.stored.cursor(name) is None)
+        return (*layout.progress_cursors(self.stored, batch, parts, code, committed), *source_ids.cursors(self.stored, new))
 
     def _commit(self, batch: Batch, part: "Part", done: Refreshed) -> Refreshed:
         declaration, plan, computed, cursors = self.declaration, part.plan, part.computed, part.cursors
         if plan.scope is not None and plan.scope.is_empty and self.stored.exists():
             own = functions.cursors(declaration, self.stored, all_rows=True) if computes_all(cursors) else ()
-            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit((*cursors, *own), lambda _: self.info(batch)))
+            accounted = rejections.accounted_version(self.stored, self.quarantine)
+            about_it = self.info(batch) | ({} if accounted is None else {rejections.VERSION: str(accounted)})
+            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit((*cursors, *own), lambda _: about_it))
             return Refreshed(written.version, done.account, done.evidence, done.batches + 1)  # nothing changed: the watermarks advance
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         is_rebuild = any(cursor.source in {FULL_REFRESH, PARTITIONS} for cursor in cursors)

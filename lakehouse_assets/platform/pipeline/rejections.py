@@ -49,13 +49,23 @@ def accounted(stored: Table, rejected: Table, scope: Scope | None) -> pl.DataFra
 
     Not those that the quarantine has now: a run that died between its two commits has put rows there which no account is about.
     """
-    if scope is None or scope.is_empty or not stored.exists() or not rejected.exists():
+    if scope is None or scope.is_empty or not stored.exists():
         return None
-    version = next((int(commit["info"]["quarantine"]) for commit in stored.commits() if "quarantine" in commit["info"]), None)
+    version = accounted_version(stored, rejected)
     if version is None or not readable_from(rejected) <= version <= rejected.version() or not rejected.count(version):
         return None
     rows = scope.filter(rejected.scan(version)).collect(engine="streaming")
     return rows if rows.height else None
+
+
+def accounted_version(stored: Table, rejected: Table) -> int | None:
+    """The version of the quarantine that the row accounts are about so far; None if it has no rows, or that is not known.
+
+    A commit that judges no rows repeats it, so that the newest commit that has it is near.
+    """
+    if not rejected.exists() or not rejected.count():
+        return None
+    return next((int(commit["info"]["quarantine"]) for commit in stored.commits() if "quarantine" in commit["info"]), None)
 
 
 def judge(rows: pl.DataFrame, before: pl.DataFrame | None, judge_rows: Judge, settle: Callable[[Split], Split], *, mixes: bool) -> Judged:
@@ -90,8 +100,10 @@ def _is_among(bad: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
     names = [name for name in before.columns if name not in {*LINEAGE, *quarantine.RELEASED}]
     if not set(bad.columns) <= set(before.columns):
         return pl.repeat(value=False, n=bad.height, eager=True)
-    now = bad.with_columns(missing).select(names).cast(dict(before.select(names).schema))  # type: ignore[arg-type]
-    numbered = [rows.with_columns(pl.int_range(pl.len()).over(names).alias(_TIMES)) for rows in (now, before.select(names))]
+    now = bad.with_columns(missing).select(names)
+    # A type may have been widened since: what does not fit the narrower one was not there.
+    then = before.select(names).cast(dict(now.schema), strict=False)  # type: ignore[arg-type]
+    numbered = [rows.with_columns(pl.int_range(pl.len()).over(names).alias(_TIMES)) for rows in (now, then)]
     common = numbered[0].with_row_index(_POSITION).join(numbered[1], on=[*names, _TIMES], how="semi", nulls_equal=True)
     return pl.int_range(bad.height, eager=True).is_in(common[_POSITION].cast(pl.Int64).implode())
 

@@ -79,7 +79,7 @@ def reproduce(
     candidate = tags.get(training_run.CANDIDATE, MODEL)
     versions = _versions(asset, version, lakehouse)
     training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), compute, "", clock.now())
-    _require_the_same_tables(version, training)
+    _require_the_same_tables(version, training, registry.table_digests(version))
     if candidate not in training.learners:
         raise NotReproducible(
             f"version {version.version} of {version.model_name} is the baseline {candidate}, which {asset.name} lacks now"
@@ -127,10 +127,10 @@ def _why_gone(table: Table, version: int) -> str:
     )
 
 
-def _require_the_same_tables(version: ModelVersion, training: ModelTraining) -> None:
+def _require_the_same_tables(version: ModelVersion, training: ModelTraining, then: Mapping[str, str]) -> None:
     """A table that was dropped and made again has the same name and perhaps the same version, and other rows."""
     now = {name: digest_of(training.lakehouse.table(name), number) for name, number in training.versions.items()}
-    other = [name for name, digest in now.items() if version.table_digests.get(name, digest) != digest]
+    other = [name for name, digest in now.items() if then.get(name, digest) != digest]
     if other:
         raise NotReproducible(
             f"version {version.version} of {version.model_name} cannot be trained again, because these tables are others now, dropped and "

@@ -20,15 +20,16 @@ def name_of(source: str) -> str:
 def is_another(stored: Table, source: Table) -> bool:
     """Whether a table has read another Delta table under the name of a source. Tables that never said which are believed."""
     at = stored.cursor(name_of(source.name))
-    return at is not None and at != _number(source)
+    return at is not None and at != number_of(source)
 
 
 def why_unreadable(stored: Table, source: Table) -> str | None:
     """Why a table cannot go on from where it read a source, as a sentence that names the command; None: it can, or never read it."""
-    at = stored.cursor(source.name)
+    at, made_anew = stored.cursor(source.name), is_another(stored, source)
     if at is None:
-        return None
-    now, made_anew = source.version(), is_another(stored, source)
+        begun = f"{stored.name} has read a part of {source.name}, which was deleted and created again since"
+        return f"{begun}. `{remedy(stored)}` computes it from what {source.name} has now" if made_anew else None
+    now = source.version()
     if now >= at and not made_anew:
         return None
     # Of the same table, or one that is not known to be another, the end of the log may have been lost as well.
@@ -45,12 +46,17 @@ def remedy(stored: Table) -> str:
 
 
 def cursors(stored: Table, sources: Iterable[Table]) -> tuple[Cursor, ...]:
-    """What a commit says of the Delta tables that were read; nothing of those that the table names already."""
+    """What a commit says of the Delta tables that were read; nothing of those that the table names already.
+
+    Args:
+        stored: The table.
+        sources: That were read.
+    """
     marks = [(stored.cursor(name_of(source.name)), source) for source in sources]
-    return tuple(Cursor(name_of(source.name), at, number) for at, source in marks if (number := _number(source)) != at)
+    return tuple(Cursor(name_of(source.name), at, number) for at, source in marks if (number := number_of(source)) != at)
 
 
-def _number(source: Table) -> int:
+def number_of(source: Table) -> int:
     """The id as a watermark: 62 bits of it."""
     digest = blake2b(str(source.now().metadata().id).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 2

@@ -320,6 +320,13 @@ class Registry:
             return database.metrics(version.run_id)
         return dict(self._client().get_run(version.run_id).data.metrics)
 
+    def table_digests(self, version: ModelVersion) -> dict[str, str]:
+        """What tells the tables that a version was trained on from others of the same name, by table: see `TrainingTable`."""
+        if version.table_digests:
+            return version.table_digests
+        inputs = self._client().get_run(version.run_id).inputs.dataset_inputs  # a training of an earlier release
+        return {one.dataset.name: one.dataset.digest for one in inputs}
+
     @property
     def _database(self) -> MlflowDatabase | None:
         return MlflowDatabase.of(self.tracking_uri)

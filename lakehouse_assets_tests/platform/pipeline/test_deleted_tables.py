@@ -20,7 +20,7 @@ from lakehouse_assets.platform.pipeline.full_refresh import bring_up_to_date, fu
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
-from lakehouse_assets.platform.quality.contract import column
+from lakehouse_assets.platform.quality.contract import ContractBroken, column
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -147,6 +147,47 @@ def test_a_feature_set_whose_quarantine_stayed_is_built_again_with_it(tmp_path, 
     lenient = test_feature_sets.declared()
     how(Refresh(lenient, shop.lakehouse, "again"))
     assert [len(contents(shop.lakehouse, table)) for table in declared.outputs()] == [sum(before), 0], "what passes now is in one alone"
+
+
+def test_a_full_refresh_that_was_refused_does_not_stand_in_the_way_of_one_from_another_source(tmp_path):
+    """The command that is named would refuse for ever."""
+    declaration = OVER["Upsert"]
+    world = World(tmp_path / "world")
+    source = world.lakehouse.table("shop.silver.a")
+    world.apply(([("put", source.name, [row for row in ROWS if row["amount"] > 0])], None))
+    refresh = Refresh(declaration, world.lakehouse, "first")
+    refresh.run()
+    for rows in ([row | {"amount": -1} for row in ROWS], MORE):
+        delete(world.lakehouse, source.name)
+        source.create(SCHEMA)
+        world.apply(([("put", source.name, rows)], None))
+        if rows is not MORE:
+            with pytest.raises(ContractBroken, match="would be empty"):
+                full_refresh(refresh)
+    full_refresh(refresh)
+    fresh = from_scratch(world, declaration, tmp_path / "fresh")
+    assert contents(world.lakehouse, declaration.name) == contents(fresh, declaration.name) != []
+
+
+def test_a_first_reading_that_died_in_its_parts_is_not_gone_on_with_from_another_source(tmp_path):
+    declaration = OVER["ByPartition"]
+    world = World(tmp_path / "world")
+    source = world.lakehouse.table("shop.silver.a")
+    world.apply(([("put", source.name, ROWS)], None))
+    refresh = Refresh(declaration, world.lakehouse, "first", batch_rows=2)
+    with dying_at(5), suppress(Died):
+        refresh.run()
+    assert refresh.stored.count() > 0
+    assert refresh.stored.cursor(source.name) is None
+    delete(world.lakehouse, source.name)
+    source.create(SCHEMA)
+    world.apply(([("put", source.name, MORE)], None))
+    with pytest.raises(NoSuchVersion, match=f"has read a part of {source.name}, which was deleted .* {declaration.name} --full-refresh`"):
+        refresh.run()
+    full_refresh(refresh)
+    fresh = from_scratch(world, declaration, tmp_path / "fresh")
+    assert contents(world.lakehouse, declaration.name) == contents(fresh, declaration.name)
+    assert refresh.pending() == []
 
 
 def test_a_feature_set_is_computed_in_place_from_a_source_that_was_created_again(tmp_path):

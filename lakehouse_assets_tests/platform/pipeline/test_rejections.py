@@ -9,14 +9,17 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import rejections
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.quality.split import BROKEN, Split
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.pipeline.test_law_incremental import Died, contents, dying_at
@@ -138,3 +141,15 @@ def hold_account(world_type: type[World], declaration: TableDeclaration, history
             assert sum(account.quarantined for account in told[: len(told) - known]) == gained.total()
     finally:
         shutil.rmtree(folder)
+
+
+def test_rows_that_were_rejected_before_a_type_was_widened_are_compared_with_those_that_need_it():
+    """A value that the narrower type cannot hold was not there."""
+    before = pl.DataFrame({"id": [1, 2], "value": pl.Series([7, None], dtype=pl.Int32), BROKEN: [["x"], ["x"]]})
+    rows = pl.DataFrame({"id": [1, 2, 3], "value": [7, None, 3_000_000_000]}, schema_overrides={"value": pl.Int64})
+    bad = rows.with_columns(pl.Series(BROKEN, [["x"]] * 3))
+
+    def split(given: pl.DataFrame, *, limited: bool) -> Split:
+        return Split(given.clear(), bad.join(given.select("id"), on="id", how="semi"), ())
+
+    assert rejections.judge(rows, before, split, lambda parts: parts, mixes=False).repeated == 2
