@@ -85,9 +85,15 @@ def read(files: Files, path: str) -> bytes:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """A folder of this machine."""
+    """A folder of this machine.
+
+    Attributes:
+        folder: It.
+        is_private: Whether what is written is for the owner of the process alone, from its first byte on.
+    """
 
     folder: Path
+    is_private: bool = False
 
     @property
     def address(self) -> str:
@@ -133,10 +139,10 @@ class FolderFiles:
     def write(self, path: str, content: Iterable[bytes], modified: int | None = None) -> None:
         """As `Files.write`."""
         target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         part = target.with_name(f".{uuid4().hex}{PART}")
         try:
-            with part.open("xb") as file:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if self.is_private else 0o666), "wb") as file:
                 for chunk in content:
                     file.write(chunk)
                 file.flush()
@@ -146,6 +152,11 @@ class FolderFiles:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make(folder.parent)  # `mkdir(parents=True)` would give the mode to the last alone
+            folder.mkdir(mode=0o700 if self.is_private else 0o777, exist_ok=True)
 
     def delete(self, paths: Sequence[str]) -> None:
         """As `Files.delete`."""

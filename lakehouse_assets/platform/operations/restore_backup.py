@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from typing import Final
 
 from lakehouse_assets.platform.operations import place, unfinished
-from lakehouse_assets.platform.operations.backup import OF_THIS_MACHINE, SERVING
+from lakehouse_assets.platform.operations.backup import OF_THIS_MACHINE
 from lakehouse_assets.platform.operations.backup_copy import Tell
 from lakehouse_assets.platform.operations.backup_files import Files, FolderFiles, files_at
 from lakehouse_assets.platform.operations.backup_manifest import BackupRefused, Backups, Entry, Manifest, object_path
@@ -131,7 +131,8 @@ class RestoreBackup:
         self.check(manifest)
         home = self.settings.home_folder
         unfinished.write(home, self._address, manifest.id)
-        root, here = files_at(self.settings.root), FolderFiles(home)
+        # Tokens, and what was asked of services and tables, are for their owner alone.
+        root, here = files_at(self.settings.root), FolderFiles(home, is_private=True)
         files = size = 0
         for number, (name, table) in enumerate(sorted(manifest.tables.items()), start=1):
             where = f"{name} ({number} of {len(manifest.tables)})"
@@ -149,8 +150,6 @@ class RestoreBackup:
                 part = [entry for entry in entries if entry.path.split("/", 1)[0] == below]
                 count = self._write(here if name in OF_THIS_MACHINE else root, part, below, name)
                 files, size = files + count[0], size + count[1]
-        for path in (home / SERVING).rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)  # tokens, and what was asked, are for their owner alone
         if manifest.mlflow is not None and self._mlflow(manifest):
             files, size = files + 1, size + manifest.mlflow.size
         for written in (root, here):

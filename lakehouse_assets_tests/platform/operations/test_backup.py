@@ -325,7 +325,11 @@ def test_databases_tokens_and_what_waits_on_this_machine_come_along(demo, place,
     for name in ("serving/spool/abc/000000000001.segment", "reports/a.png", "landing/feed/a.csv", "serving/tokens.json"):
         assert found[name] == files_of(demo.root)[name]
     assert not {"cache/policy.json", "online/online.db", "landing/feed/.part", "restore-backup.json"} & {*found}
-    assert (tmp_path / "new" / "serving" / "tokens.json").stat().st_mode & 0o077 == 0
+    for name in ("serving", "audit", "reports"):
+        for path in (tmp_path / "new" / name, *(tmp_path / "new" / name).rglob("*")):
+            assert path.stat().st_mode & 0o077 == 0, path
+    landed = ("landing/feed", "landing/feed/a.csv")
+    assert [(tmp_path / "new" / name).stat().st_mode for name in landed] == [(demo.root / name).stat().st_mode for name in landed]
     tokens = open_lakehouse(settings=settings_of(tmp_path / "new"), notice=lambda _: None).tokens
     assert [one["name"] for one in tokens.list()] == ["shop"]
 

@@ -82,6 +82,20 @@ def test_nothing_has_its_name_before_it_is_whole(place):
         assert [path for path in place.folder.rglob("*") if path.is_file()] == []
 
 
+def test_what_is_private_is_so_from_its_first_byte_on(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o755)
+
+    def looks() -> Iterator[bytes]:
+        yield b"begun"
+        seen.extend(path.stat().st_mode & 0o077 for path in (tmp_path / "home").rglob("*"))
+
+    seen: list[int] = []
+    files = FolderFiles(tmp_path / "home", is_private=True)
+    files.write("a/b/c", looks())
+    assert seen == [0, 0, 0], "two folders, and the file that is not whole yet"
+    assert (tmp_path / "home" / "a" / "b" / "c").stat().st_mode & 0o777 == 0o600
+
+
 def test_links_count_as_the_files_that_they_lead_to_within_the_place(tmp_path):
     files = FolderFiles(tmp_path / "root")
     put(files, "a/real.csv", b"1")
