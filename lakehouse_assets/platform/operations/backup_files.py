@@ -5,6 +5,7 @@ A backup reads a root through it and writes the place of backups, a restore does
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 CHUNK: Final = 4 * 1024 * 1024
-PART: Final = ".part"
+_PART: Final = ".part"
 """Ends the hidden name under which a file is written before it is whole."""
+_IS_PART: Final = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(_PART)}")
 IN_MEMORY: Final = 16 * 1024 * 1024
 
 
@@ -140,7 +142,7 @@ class FolderFiles:
         """As `Files.write`."""
         target = self.folder / path
         self._make(target.parent)
-        part = target.with_name(f".{uuid4().hex}{PART}")
+        part = target.with_name(f".{uuid4().hex}{_PART}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if self.is_private else 0o666), "wb") as file:
                 for chunk in content:
@@ -164,9 +166,10 @@ class FolderFiles:
             (self.folder / path).unlink(missing_ok=True)
 
     def delete_parts(self) -> None:
-        """Delete what killed processes left unfinished; nobody else may write here meanwhile."""
-        for part in self.folder.glob(f"**/.*{PART}"):
-            part.unlink(missing_ok=True)
+        """Delete what `write` left unfinished in killed processes, and no hidden file of others; no other `write` may be under way here."""
+        for part in self.folder.glob(f"**/.*{_PART}"):
+            if _IS_PART.fullmatch(part.name):
+                part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,20 @@ def test_what_is_private_is_so_from_its_first_byte_on(tmp_path):
     assert (tmp_path / "home" / "a" / "b" / "c").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_was_left_unfinished_goes_and_what_others_are_at_stays(tmp_path, monkeypatch):
+    uploads = [tmp_path / "landing" / "feed" / name for name in (".day.csv.part", f".{'a' * 31}.part", f".{'G' * 32}.part")]
+    files = FolderFiles(tmp_path)
+    for path in uploads:
+        put(files, str(path.relative_to(tmp_path)), b"1")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        put(files, "landing/feed/b.csv", b"2")
+    assert len([*tmp_path.rglob(".*.part")]) == len(uploads) + 1
+    files.delete_parts()
+    assert sorted(tmp_path.rglob(".*.part")) == sorted(uploads)
+
+
 def test_links_count_as_the_files_that_they_lead_to_within_the_place(tmp_path):
     files = FolderFiles(tmp_path / "root")
     put(files, "a/real.csv", b"1")
