@@ -101,18 +101,15 @@ class RestoreBackup:
             check_root(own)
         if bucket.is_bucket(str(root)):
             bucket.ready(str(self.settings.tables))
-        database = MlflowDatabase.of(self.settings.tracking_uri)
-        if manifest.mlflow is not None and database is None:
-            raise BackupRefused("the backup has MLflow's database, and LAKEHOUSE_MLFLOW_URI names a server: unset it to restore that too")
-        if (begun := unfinished.note_of(home)) is not None:
-            if (begun.source, begun.backup) != (self._address, manifest.id):
-                raise BackupRefused(
-                    f"{home} is being restored from backup {begun.backup} of {begun.source}: end that with `{begun.command}`, or delete "
-                    "what is there and begin again"
-                )
+        begun = unfinished.note_of(home)
+        if begun is not None and (begun.source, begun.backup) != (self._address, manifest.id):
+            raise BackupRefused(
+                f"{home} is being restored from backup {begun.backup} of {begun.source}: end that with `{begun.command}`, or delete "
+                "what is there and begin again"
+            )
+        self._check_database(manifest, begun)
+        if begun is not None:
             return
-        if manifest.mlflow is not None and database is not None and database.exists():
-            raise BackupRefused(f"{database.path} exists, and the backup has MLflow's database: LAKEHOUSE_MLFLOW_URI names another place")
         for location in {str(root): root, str(home): home}.values():
             held = [name for name in _names(files_at(location)) if name not in _NO_MATTER]
             if held:
@@ -120,6 +117,23 @@ class RestoreBackup:
                     f"{location} holds something ({listed(sorted(held), _SAMPLE)}), and a backup is restored into an empty root: name "
                     "another one with --root or LAKEHOUSE_ROOT, or move what is there away"
                 )
+
+    def _check_database(self, manifest: Manifest, begun: unfinished.Note | None) -> None:
+        """Refuse a database of MLflow that this restore did not write."""
+        database = MlflowDatabase.of(self.settings.tracking_uri)
+        if manifest.mlflow is None:
+            return
+        if database is None:
+            raise BackupRefused("the backup has MLflow's database, and LAKEHOUSE_MLFLOW_URI names a server: unset it to restore that too")
+        if not database.exists():
+            return
+        if begun is None:
+            raise BackupRefused(f"{database.path} exists, and the backup has MLflow's database: LAKEHOUSE_MLFLOW_URI names another place")
+        if begun.database != self._database(manifest):
+            raise BackupRefused(
+                f"{database.path} exists, and the restore that was begun has MLflow's database at {begun.database}: let "
+                "LAKEHOUSE_MLFLOW_URI name that, as it did then"
+            )
 
     def carry_out(self, manifest: Manifest) -> Restored:
         """Restore. Killed anywhere, calling it again brings it to its end.
@@ -130,7 +144,7 @@ class RestoreBackup:
         began = time.monotonic()
         self.check(manifest)
         home = self.settings.home_folder
-        unfinished.write(home, self._address, manifest.id)
+        unfinished.write(home, unfinished.Note(self._address, manifest.id, self._database(manifest)))
         # Tokens, and what was asked of services and tables, are for their owner alone.
         root, here = files_at(self.settings.root), FolderFiles(home, is_private=True)
         files = size = 0
@@ -207,6 +221,11 @@ class RestoreBackup:
             raise BackupRefused(f"the backup is not whole: {entry.path} ({name} in {self._address}) is gone") from error
         if (found.hexdigest(), size) != (entry.digest, entry.size):
             raise BackupRefused(f"the backup is damaged: {entry.path} ({name} in {self._address}) is not what was backed up")
+
+    def _database(self, manifest: Manifest) -> str | None:
+        """Where MLflow's database goes."""
+        database = MlflowDatabase.of(self.settings.tracking_uri)
+        return None if manifest.mlflow is None or database is None else str(database.path.resolve())
 
     def _mlflow(self, manifest: Manifest) -> bool:
         """Put MLflow's database here, with addresses of artifacts below this root; whether it was not there yet."""
