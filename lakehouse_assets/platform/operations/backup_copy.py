@@ -6,6 +6,7 @@ Which versions of tables fit together is in `backup_pins`, in which order all of
 import hashlib
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ _TRIES: Final = 5
 _ACTIONS: Final = ("add", "remove", "cdc")
 _SQLITE: Final = b"SQLite format 3\0"
 _BESIDE_A_DATABASE: Final = ("-wal", "-shm", "-journal")
+# Files of this machine to which others only append, without a pause under load: segments of the spool, the audit log, what runs print.
+_APPENDED: Final = re.compile(r"serving/.*\.segment|audit/[^/]*\.jsonl|dagster/.*\.(out|err)")
 _SAMPLE: Final = 3
 
 Tell = Callable[[str], None]
@@ -92,11 +95,29 @@ class Copier:
         else:
             opened = gathered(files.chunks(found.path))
         with opened as content:
-            digest = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else _digest_of(content)
+            digest, _ = _identity(content)
             if not files.is_as_listed(found):
                 raise _Changed
             self._put(digest, found.size, content)
         return Entry(found.path, found.size, found.modified, digest)
+
+    def appended(self, files: Files, found: Found) -> Entry | None:
+        """Copy a file to which others only append, as far as it was when it was listed; None if it is gone.
+
+        What is appended meanwhile is left out, and its last line or frame may be torn, as after a crash.
+        """
+        if self.is_dry:
+            return self.immutable(files, found)
+        try:
+            with gathered(_first(files.chunks(found.path), found.size)) as content:
+                digest, size = _identity(content)
+                self._put(digest, size, content)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            self.left_out.append(f"{files.address}/{found.path} cannot be read")
+            return None
+        return Entry(found.path, size, found.modified, digest)
 
     def content(self, path: str, content: bytes, modified: int) -> Entry:
         """Copy bytes."""
@@ -139,7 +160,7 @@ class Copier:
             known = before.get(file.path)
             if known is not None and (known.size, known.modified) == (file.size, file.modified) and self.has(known):
                 return known
-            return self.file(files, file)
+            return (self.appended if _APPENDED.fullmatch(file.path) else self.file)(files, file)
 
         return [entry for entry in _mapped(one, found, tell, "") if entry is not None]
 
@@ -283,6 +304,22 @@ def _is_database(path: Path) -> bool:
             return file.read(len(_SQLITE)) == _SQLITE
     except OSError:
         return False
+
+
+def _identity(content: bytes | Path) -> tuple[str, int]:
+    """Digest and size."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest(), len(content)
+    return _digest_of(content), content.stat().st_size
+
+
+def _first(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The first bytes of a content."""
+    for chunk in chunks:
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return
 
 
 def _digest_of(path: Path) -> str:

@@ -70,6 +70,31 @@ def test_a_file_that_never_rests_is_left_out_and_named(tmp_path, monkeypatch):
     assert len(copier.left_out) == 1, "one that is gone is nothing to tell"
 
 
+@pytest.mark.parametrize("size", [0, 10, IN_MEMORY + 1])
+@pytest.mark.parametrize("path", ["serving/spool/abc/000000000001.segment", "audit/2026-11.jsonl", "dagster/storage/run/step.err"])
+def test_a_file_that_others_append_to_all_the_time_is_copied_as_far_as_it_was(tmp_path, monkeypatch, path, size):
+    files, copier, chunks = FolderFiles(tmp_path / "home"), Copier(Backups(FolderFiles(tmp_path / "backups"))), FolderFiles.chunks
+    put(files, path, content := os.urandom(size))
+
+    def growing(self: FolderFiles, name: str) -> Iterator[bytes]:
+        """Something is appended before and after each look at the file."""
+        with (self.folder / name).open("ab") as file:
+            file.write(b"more" * 1000)
+        yield from chunks(self, name)
+        with (self.folder / name).open("ab") as file:
+            file.write(b"more" * 1000)
+
+    monkeypatch.setattr(FolderFiles, "chunks", growing)
+    monkeypatch.setattr(FolderFiles, "is_as_listed", lambda *_: False)
+    found = [*files.listing()]
+    (entry,) = copier.home(files.folder, found, {}, lambda _: None)
+    assert (entry.path, entry.size, copier.left_out) == (path, size, [])
+    monkeypatch.undo()
+    assert read(copier.backups.files, object_path(entry.digest)) == content
+    (files.folder / path).unlink()
+    assert copier.home(files.folder, found, {}, lambda _: None) == []
+
+
 def test_nothing_has_its_name_before_it_is_whole(place):
     def breaks() -> Iterator[bytes]:
         yield b"begun"
