@@ -208,8 +208,9 @@ class Backup:
 
     def _whole(self) -> tuple[Manifest, Copier]:
         """Copy everything, and again where old objects that are used again went meanwhile: in a bucket another backup may delete some."""
+        copier = Copier(self._backups, self.is_dry)
         for _ in range(_ROUNDS):
-            manifest, copier = self._copied()
+            manifest = self._copied(copier)
             if self.is_dry or isinstance(self._backups.files, FolderFiles):
                 return manifest, copier
             self.tell("looking whether all is there")
@@ -220,20 +221,17 @@ class Backup:
                 self._backups.known(again=True)
         raise BackupRefused(f"other backups into {self.to} delete what this one uses: give each root a place of its own")
 
-    def _copied(self) -> tuple[Manifest, Copier]:
+    def _copied(self, copier: Copier) -> Manifest:
         """Copy everything at one moment; where maintenance takes away what is being copied, at a later one."""
         before = _Before(self._backups, next(self._backups.of_root(str(self._address)), None))
         pins = Pins(self.root.lakehouse, files_at(self.root.settings.tables))
-        copier = Copier(self._backups, self.is_dry)
         why = "models were decided about all the time"
         for _ in range(_ROUNDS):
-            if self.is_dry:
-                copier = Copier(self._backups, is_dry=True)
-            copier.left_out.clear()
+            copier.begin()
             try:
                 landed = LandedFiles.begin(files_at(self.root.settings.root))
                 if (at := self._take(pins, copier, before)) is not None:
-                    return self._manifest(at, pins, copier, before, landed), copier
+                    return self._manifest(at, pins, copier, before, landed)
             except Vanished as vanished:
                 why = str(vanished)
         raise BackupRefused(f"no moment was found at which all fits together: {why}. Try again when maintenance and trainings have ended")

@@ -51,16 +51,31 @@ class Copier:
         backups: The place.
         is_dry: Whether nothing is written: files that are new are counted, and not read.
         left_out: Files that were not copied, each with why.
-        new_files: How many objects were, or would be, written; lists are not among them.
-        new_bytes: Of these.
     """
 
     backups: Backups
     is_dry: bool = False
     left_out: list[str] = field(default_factory=list)
-    new_files: int = 0
-    new_bytes: int = 0
+    _new: dict[str, int] = field(default_factory=dict, repr=False)
+    _used: set[str] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def begin(self) -> None:
+        """Begin, or begin again: what was written before counts as new if it is used this time."""
+        self.left_out.clear()
+        self._used.clear()
+        if self.is_dry:
+            self._new.clear()
+
+    @property
+    def new_files(self) -> int:
+        """How many objects were, or would be, written since the beginning, and are used; lists are not among them."""
+        return len(self._new.keys() & self._used)
+
+    @property
+    def new_bytes(self) -> int:
+        """Of these."""
+        return sum(self._new[digest] for digest in self._new.keys() & self._used)
 
     # --- one file
 
@@ -139,17 +154,22 @@ class Copier:
 
     def has(self, entry: Entry) -> bool:
         """Whether the object of a file is there, as it was written."""
+        self._used.add(entry.digest)
         return self.backups.known().get(entry.digest) == entry.size
 
     def _put(self, digest: str, size: int, content: bytes | Path) -> None:
+        self._used.add(digest)
         if self.backups.known().get(digest) != size:
-            self._count(size)
+            with self._lock:
+                self._new[digest] = size
             self.backups.put(digest, size, [content] if isinstance(content, bytes) else _verified(content, digest))
 
     def _count(self, size: int) -> None:
+        """In a dry run files have no digest."""
         with self._lock:
-            self.new_files += 1
-            self.new_bytes += size
+            number = str(len(self._new))
+            self._new[number] = size
+            self._used.add(number)
 
     # --- many files
 

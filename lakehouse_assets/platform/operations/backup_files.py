@@ -6,7 +6,7 @@ A backup reads a root through it and writes the place of backups, a restore does
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -252,18 +252,3 @@ def is_within(place: str, other: str) -> bool:
     if is_bucket(place) or is_bucket(other):
         return f"{place.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
     return Path(place).resolve().is_relative_to(Path(other).resolve())
-
-
-def check_free(folder: Path, needed: int, error: Callable[[str], Exception]) -> None:
-    """Refuse what has no room on the disk of a folder.
-
-    Args:
-        folder: It, or the nearest folder above it that exists, is asked.
-        needed: Bytes.
-        error: Makes the error.
-    """
-    from lakehouse_assets.platform.storage import disk
-    from lakehouse_assets.platform.wording import size
-
-    if (free := disk.free(folder)) < needed + disk.LEAST_FREE:
-        raise error(f"{size(needed)} are to be written below {folder}, and {size(free)} are free there: make room, or name another place")
