@@ -12,7 +12,7 @@ from lakehouse_assets.platform.wording import counted, size
 
 @command(interrupted="The backups that were there are whole; the next one takes over what was copied.")
 @click.argument("to")
-@click.option("--keep", type=click.IntRange(1), help="Keep so many backups there, and delete older ones.")
+@click.option("--keep", type=click.IntRange(1), help="Keep so many backups of this root there, and delete older ones.")
 @click.option("--without-mlflow", is_flag=True, help="Leave MLflow's database out, because a server keeps it.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @JSON

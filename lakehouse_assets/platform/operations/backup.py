@@ -129,7 +129,7 @@ class Backup:
         """Make it.
 
         Args:
-            keep: How many backups stay, this one among them; None: all.
+            keep: How many backups of this root stay, this one among them; None: all. Those of other roots stay anyway.
 
         Raises:
             BackupRefused: The place or the root does not fit; the text says why, and what to do.
@@ -141,7 +141,7 @@ class Backup:
             if not self.is_dry and not self._backups.is_one():
                 self._backups.files.write(MARK, [b'{"format": %d, "what": "backups of a lakehouse"}\n' % FORMAT])
             self._backups.known()
-            manifest, copier = self._copied()
+            manifest, copier = self._whole()
             if not self.is_dry:
                 self._backups.files.write(f"{MANIFESTS}/{manifest.id}.json", [manifest.as_json()])
             pruned = () if keep is None else self._pruned(keep)
@@ -187,15 +187,17 @@ class Backup:
             yield
 
     def _pruned(self, keep: int) -> tuple[str, ...]:
-        """Delete the oldest backups, then all files that no other one needs."""
-        ids = self._backups.ids()
-        kept, old = ids[-keep:], ids[:-keep]
+        """Delete the oldest backups of this root, then all files that no other one needs."""
+        own = [one.id for one in self._backups.of_root(str(self._address))][::-1]
         if self.is_dry:
-            return tuple(ids[: len(ids) + 1 - keep]) if len(ids) >= keep else ()
-        needed = self._backups.needed(kept)
-        files = self._backups.files
+            return tuple(own[: len(own) + 1 - keep]) if len(own) >= keep else ()
+        files, old = self._backups.files, own[:-keep]
         files.delete([f"{MANIFESTS}/{backup}.json" for backup in old])
-        objects = [found for found in files.listing(OBJECTS) if found.path.rsplit("/", 1)[1] not in needed]
+        kept: list[str] = []
+        while (now := self._backups.ids()) != kept:  # of another one in a bucket that has ended meanwhile all is needed too
+            kept = now
+            needed = self._backups.needed(map(self._backups.manifest, kept))
+            objects = [found for found in files.listing(OBJECTS) if found.path.rsplit("/", 1)[1] not in needed]
         if not isinstance(files, FolderFiles):  # another backup may be under way, whose manifest is still to come
             young = (clock.now() - _YOUNG).timestamp() * 1e9
             objects = [found for found in objects if found.modified < young]
@@ -204,21 +206,32 @@ class Backup:
 
     # --- the root
 
-    def _copied(self) -> tuple[Manifest, Copier]:
-        """Copy everything at one moment; where maintenance takes away what is being copied, at a later one."""
-        newest = self._backups.newest()
-        before = _Before(self._backups, newest if newest is not None and newest.root == str(self._address) else None)
-        pins = Pins(self.root.lakehouse, files_at(self.root.settings.tables))
+    def _whole(self) -> tuple[Manifest, Copier]:
+        """Copy everything, and again where old objects that are used again went meanwhile: in a bucket another backup may delete some."""
         copier = Copier(self._backups, self.is_dry)
+        for _ in range(_ROUNDS):
+            manifest = self._copied(copier)
+            if self.is_dry or isinstance(self._backups.files, FolderFiles):
+                return manifest, copier
+            self.tell("looking whether all is there")
+            try:
+                if self._backups.needed([manifest]) <= self._backups.known(again=True).keys():
+                    return manifest, copier
+            except BackupRefused:  # a list went
+                self._backups.known(again=True)
+        raise BackupRefused(f"other backups into {self.to} delete what this one uses: give each root a place of its own")
+
+    def _copied(self, copier: Copier) -> Manifest:
+        """Copy everything at one moment; where maintenance takes away what is being copied, at a later one."""
+        before = _Before(self._backups, next(self._backups.of_root(str(self._address)), None))
+        pins = Pins(self.root.lakehouse, files_at(self.root.settings.tables))
         why = "models were decided about all the time"
         for _ in range(_ROUNDS):
-            if self.is_dry:
-                copier = Copier(self._backups, is_dry=True)
-            copier.left_out.clear()
+            copier.begin()
             try:
                 landed = LandedFiles.begin(files_at(self.root.settings.root))
                 if (at := self._take(pins, copier, before)) is not None:
-                    return self._manifest(at, pins, copier, before, landed), copier
+                    return self._manifest(at, pins, copier, before, landed)
             except Vanished as vanished:
                 why = str(vanished)
         raise BackupRefused(f"no moment was found at which all fits together: {why}. Try again when maintenance and trainings have ended")

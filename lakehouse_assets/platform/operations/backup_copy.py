@@ -6,6 +6,7 @@ Which versions of tables fit together is in `backup_pins`, in which order all of
 import hashlib
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ _TRIES: Final = 5
 _ACTIONS: Final = ("add", "remove", "cdc")
 _SQLITE: Final = b"SQLite format 3\0"
 _BESIDE_A_DATABASE: Final = ("-wal", "-shm", "-journal")
+# Files of this machine to which others only append, without a pause under load: segments of the spool, the audit log, what runs print.
+_APPENDED: Final = re.compile(r"serving/.*\.segment|audit/[^/]*\.jsonl|dagster/.*\.(out|err)")
 _SAMPLE: Final = 3
 
 Tell = Callable[[str], None]
@@ -48,16 +51,31 @@ class Copier:
         backups: The place.
         is_dry: Whether nothing is written: files that are new are counted, and not read.
         left_out: Files that were not copied, each with why.
-        new_files: How many objects were, or would be, written; lists are not among them.
-        new_bytes: Of these.
     """
 
     backups: Backups
     is_dry: bool = False
     left_out: list[str] = field(default_factory=list)
-    new_files: int = 0
-    new_bytes: int = 0
+    _new: dict[str, int] = field(default_factory=dict, repr=False)
+    _used: set[str] = field(default_factory=set, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def begin(self) -> None:
+        """Begin, or begin again: what was written before counts as new if it is used this time."""
+        self.left_out.clear()
+        self._used.clear()
+        if self.is_dry:
+            self._new.clear()
+
+    @property
+    def new_files(self) -> int:
+        """How many objects were, or would be, written since the beginning, and are used; lists are not among them."""
+        return len(self._new.keys() & self._used)
+
+    @property
+    def new_bytes(self) -> int:
+        """Of these."""
+        return sum(self._new[digest] for digest in self._new.keys() & self._used)
 
     # --- one file
 
@@ -92,11 +110,29 @@ class Copier:
         else:
             opened = gathered(files.chunks(found.path))
         with opened as content:
-            digest = hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else _digest_of(content)
+            digest, _ = _identity(content)
             if not files.is_as_listed(found):
                 raise _Changed
             self._put(digest, found.size, content)
         return Entry(found.path, found.size, found.modified, digest)
+
+    def appended(self, files: Files, found: Found) -> Entry | None:
+        """Copy a file to which others only append, as far as it was when it was listed; None if it is gone.
+
+        What is appended meanwhile is left out, and its last line or frame may be torn, as after a crash.
+        """
+        if self.is_dry:
+            return self.immutable(files, found)
+        try:
+            with gathered(_first(files.chunks(found.path), found.size)) as content:
+                digest, size = _identity(content)
+                self._put(digest, size, content)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            self.left_out.append(f"{files.address}/{found.path} cannot be read")
+            return None
+        return Entry(found.path, size, found.modified, digest)
 
     def content(self, path: str, content: bytes, modified: int) -> Entry:
         """Copy bytes."""
@@ -118,17 +154,22 @@ class Copier:
 
     def has(self, entry: Entry) -> bool:
         """Whether the object of a file is there, as it was written."""
+        self._used.add(entry.digest)
         return self.backups.known().get(entry.digest) == entry.size
 
     def _put(self, digest: str, size: int, content: bytes | Path) -> None:
+        self._used.add(digest)
         if self.backups.known().get(digest) != size:
-            self._count(size)
+            with self._lock:
+                self._new[digest] = size
             self.backups.put(digest, size, [content] if isinstance(content, bytes) else _verified(content, digest))
 
     def _count(self, size: int) -> None:
+        """In a dry run files have no digest."""
         with self._lock:
-            self.new_files += 1
-            self.new_bytes += size
+            number = str(len(self._new))
+            self._new[number] = size
+            self._used.add(number)
 
     # --- many files
 
@@ -139,7 +180,7 @@ class Copier:
             known = before.get(file.path)
             if known is not None and (known.size, known.modified) == (file.size, file.modified) and self.has(known):
                 return known
-            return self.file(files, file)
+            return (self.appended if _APPENDED.fullmatch(file.path) else self.file)(files, file)
 
         return [entry for entry in _mapped(one, found, tell, "") if entry is not None]
 
@@ -283,6 +324,22 @@ def _is_database(path: Path) -> bool:
             return file.read(len(_SQLITE)) == _SQLITE
     except OSError:
         return False
+
+
+def _identity(content: bytes | Path) -> tuple[str, int]:
+    """Digest and size."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest(), len(content)
+    return _digest_of(content), content.stat().st_size
+
+
+def _first(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The first bytes of a content."""
+    for chunk in chunks:
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return
 
 
 def _digest_of(path: Path) -> str:

@@ -5,7 +5,8 @@ A backup reads a root through it and writes the place of backups, a restore does
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 CHUNK: Final = 4 * 1024 * 1024
-PART: Final = ".part"
+_PART: Final = ".part"
 """Ends the hidden name under which a file is written before it is whole."""
+_IS_PART: Final = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(_PART)}")
 IN_MEMORY: Final = 16 * 1024 * 1024
 
 
@@ -85,9 +87,15 @@ def read(files: Files, path: str) -> bytes:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """A folder of this machine."""
+    """A folder of this machine.
+
+    Attributes:
+        folder: It.
+        is_private: Whether what is written is for the owner of the process alone, from its first byte on.
+    """
 
     folder: Path
+    is_private: bool = False
 
     @property
     def address(self) -> str:
@@ -133,10 +141,10 @@ class FolderFiles:
     def write(self, path: str, content: Iterable[bytes], modified: int | None = None) -> None:
         """As `Files.write`."""
         target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{uuid4().hex}{PART}")
+        self._make(target.parent)
+        part = target.with_name(f".{uuid4().hex}{_PART}")
         try:
-            with part.open("xb") as file:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if self.is_private else 0o666), "wb") as file:
                 for chunk in content:
                     file.write(chunk)
                 file.flush()
@@ -147,15 +155,21 @@ class FolderFiles:
         finally:
             part.unlink(missing_ok=True)
 
+    def _make(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make(folder.parent)  # `mkdir(parents=True)` would give the mode to the last alone
+            folder.mkdir(mode=0o700 if self.is_private else 0o777, exist_ok=True)
+
     def delete(self, paths: Sequence[str]) -> None:
         """As `Files.delete`."""
         for path in paths:
             (self.folder / path).unlink(missing_ok=True)
 
     def delete_parts(self) -> None:
-        """Delete what killed processes left unfinished; nobody else may write here meanwhile."""
-        for part in self.folder.glob(f"**/.*{PART}"):
-            part.unlink(missing_ok=True)
+        """Delete what `write` left unfinished in killed processes, and no hidden file of others; no other `write` may be under way here."""
+        for part in self.folder.glob(f"**/.*{_PART}"):
+            if _IS_PART.fullmatch(part.name):
+                part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -238,18 +252,3 @@ def is_within(place: str, other: str) -> bool:
     if is_bucket(place) or is_bucket(other):
         return f"{place.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
     return Path(place).resolve().is_relative_to(Path(other).resolve())
-
-
-def check_free(folder: Path, needed: int, error: Callable[[str], Exception]) -> None:
-    """Refuse what has no room on the disk of a folder.
-
-    Args:
-        folder: It, or the nearest folder above it that exists, is asked.
-        needed: Bytes.
-        error: Makes the error.
-    """
-    from lakehouse_assets.platform.storage import disk
-    from lakehouse_assets.platform.wording import size
-
-    if (free := disk.free(folder)) < needed + disk.LEAST_FREE:
-        raise error(f"{size(needed)} are to be written below {folder}, and {size(free)} are free there: make room, or name another place")

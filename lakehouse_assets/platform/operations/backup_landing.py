@@ -63,11 +63,14 @@ class LandedFiles:
 
         None: they are there already.
         """
+        discoveries: dict[str, pl.DataFrame] = {}
         for entry in moved:
             _, feed, path = entry.path.split("/", 2)
             content = content_hash(cast("BinaryIO", _Stream(self.files.chunks(entry.path))))
             original = match[1] + (match[2] or "") if (match := _NUMBERED.fullmatch(path)) else path
-            known = _discoveries(pins, feed).filter((pl.col("content_hash") == content) & pl.col("path").is_in([path, original]))
+            if feed not in discoveries:
+                discoveries[feed] = _discoveries(pins, feed)
+            known = discoveries[feed].filter((pl.col("content_hash") == content) & pl.col("path").is_in([path, original]))
             if (known["sequence"] <= _read_up_to(pins, feed)).any():
                 continue
             # What the log does not know was moved after it was looked at, by the name that it had: with a number only if that was taken.

@@ -10,7 +10,7 @@ a backup one line. How a backup is made is in `backup`.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -184,10 +184,9 @@ class Backups:
             known = ", ".join(self.ids()) or "none"
             raise BackupRefused(f"there is no backup {backup} in {self.files.address}. There are: {known}") from error
 
-    def newest(self) -> Manifest | None:
-        """The newest backup; None if there is none."""
-        ids = self.ids()
-        return self.manifest(ids[-1]) if ids else None
+    def of_root(self, root: str) -> Iterator[Manifest]:
+        """The backups of a root, newest first: a place may hold those of several."""
+        return (one for backup in reversed(self.ids()) if (one := self.manifest(backup)).root == root)
 
     def entries(self, files: FileList) -> list[Entry]:
         """The files of a list.
@@ -215,11 +214,10 @@ class Backups:
             self.files.write(object_path(digest), content)
             self.known()[digest] = size
 
-    def needed(self, backups: Sequence[str]) -> set[str]:
+    def needed(self, backups: Iterable[Manifest]) -> set[str]:
         """The digests of all objects that some backups need."""
         needed, read_lists = set[str](), set[str]()
-        for backup in backups:
-            manifest = self.manifest(backup)
+        for manifest in backups:
             needed |= {one.digest for one in manifest.lists} | ({manifest.mlflow.digest} if manifest.mlflow else set())
             for files in manifest.lists:
                 if files.digest not in read_lists:

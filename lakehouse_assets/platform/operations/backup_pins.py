@@ -18,6 +18,7 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform.operations.backup_files import Files, read
+from lakehouse_assets.platform.pipeline.marks import is_on_a_source
 from lakehouse_assets.platform.pipeline.model_step import REQUESTS, VERDICTS
 from lakehouse_assets.platform.pipeline.replay import paired_cursors
 from lakehouse_assets.platform.storage import platform_tables, restore
@@ -114,6 +115,8 @@ class Pins:
     def reads(self, pin: Pin) -> Iterator[tuple[str, int]]:
         """The tables that a table has read, with the versions."""
         for name, at in pin.cursors.items():
+            if not is_on_a_source(name):  # such as which Delta table a source was: it names the source, and its number is no version
+                continue
             for word in _PARTS.split(_OTHER_NAMES.get(name, name)):
                 # A quarantine knows of itself and its table by numbers that are no versions.
                 if word.count(".") == 2 and word.removesuffix(QUARANTINE_SUFFIX) != pin.table.name.removesuffix(QUARANTINE_SUFFIX):

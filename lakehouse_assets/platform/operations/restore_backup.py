@@ -12,19 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Final
 
 from lakehouse_assets.platform.operations import place, unfinished
-from lakehouse_assets.platform.operations.backup import OF_THIS_MACHINE, SERVING
+from lakehouse_assets.platform.operations.backup import OF_THIS_MACHINE
 from lakehouse_assets.platform.operations.backup_copy import Tell
 from lakehouse_assets.platform.operations.backup_files import Files, FolderFiles, files_at
 from lakehouse_assets.platform.operations.backup_manifest import BackupRefused, Backups, Entry, Manifest, object_path
 from lakehouse_assets.platform.operations.backup_pins import AT_ONCE
 from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
 from lakehouse_assets.platform.registry.mlflow_store import artifact_address, note_again, prepare_store
-from lakehouse_assets.platform.storage import bucket
+from lakehouse_assets.platform.storage import bucket, disk
 from lakehouse_assets.platform.storage.paths import check_root
-from lakehouse_assets.platform.wording import listed
+from lakehouse_assets.platform.wording import listed, size
 from lakehouse_assets.settings import Location, Settings
 
 # What a command that only looks leaves in an empty root.
@@ -94,25 +95,22 @@ class RestoreBackup:
         """Refuse a root that a backup cannot be restored into.
 
         Raises:
-            BackupRefused: It holds something, or MLflow's database is elsewhere.
+            BackupRefused: It holds something, a disk has no room, or MLflow's database is elsewhere.
         """
         root, home = self.settings.root, self.settings.home_folder
         for own in (str(root), str(home)):
             check_root(own)
         if bucket.is_bucket(str(root)):
             bucket.ready(str(self.settings.tables))
-        database = MlflowDatabase.of(self.settings.tracking_uri)
-        if manifest.mlflow is not None and database is None:
-            raise BackupRefused("the backup has MLflow's database, and LAKEHOUSE_MLFLOW_URI names a server: unset it to restore that too")
-        if (begun := unfinished.note_of(home)) is not None:
-            if (begun.source, begun.backup) != (self._address, manifest.id):
-                raise BackupRefused(
-                    f"{home} is being restored from backup {begun.backup} of {begun.source}: end that with `{begun.command}`, or delete "
-                    "what is there and begin again"
-                )
+        begun = unfinished.note_of(home)
+        if begun is not None and (begun.source, begun.backup) != (self._address, manifest.id):
+            raise BackupRefused(
+                f"{home} is being restored from backup {begun.backup} of {begun.source}: end that with `{begun.command}`, or delete "
+                "what is there and begin again"
+            )
+        self._check_database(manifest, begun)
+        if begun is not None:
             return
-        if manifest.mlflow is not None and database is not None and database.exists():
-            raise BackupRefused(f"{database.path} exists, and the backup has MLflow's database: LAKEHOUSE_MLFLOW_URI names another place")
         for location in {str(root): root, str(home): home}.values():
             held = [name for name in _names(files_at(location)) if name not in _NO_MATTER]
             if held:
@@ -120,6 +118,45 @@ class RestoreBackup:
                     f"{location} holds something ({listed(sorted(held), _SAMPLE)}), and a backup is restored into an empty root: name "
                     "another one with --root or LAKEHOUSE_ROOT, or move what is there away"
                 )
+        self._check_room(manifest)
+
+    def _check_room(self, manifest: Manifest) -> None:
+        """Refuse a backup that is larger than what is free on the disks that it goes to."""
+        settings, database = self.settings, self._database(manifest)
+        sizes: list[tuple[Location, int]] = [(settings.tables, sum(table.list.bytes for table in manifest.tables.values()))]
+        sizes += [(settings.home_folder if name in OF_THIS_MACHINE else settings.root, area.bytes) for name, area in manifest.areas.items()]
+        if manifest.mlflow is not None and database is not None:
+            sizes.append((Path(database).parent, manifest.mlflow.size))
+        needed: dict[int, int] = {}
+        folders: dict[int, Path] = {}
+        for location, count in sizes:
+            if not bucket.is_bucket(str(location)):
+                number = disk.device(Path(location))
+                needed[number] = needed.get(number, 0) + count
+                folders.setdefault(number, Path(location))
+        for number, folder in folders.items():
+            if (free := disk.free(folder)) < needed[number] + disk.LEAST_FREE:
+                raise BackupRefused(
+                    f"{size(needed[number])} are to be written to the disk of {folder}, and {size(free)} are free there: make room, or "
+                    "name another place with --root or LAKEHOUSE_ROOT"
+                )
+
+    def _check_database(self, manifest: Manifest, begun: unfinished.Note | None) -> None:
+        """Refuse a database of MLflow that this restore did not write."""
+        database = MlflowDatabase.of(self.settings.tracking_uri)
+        if manifest.mlflow is None:
+            return
+        if database is None:
+            raise BackupRefused("the backup has MLflow's database, and LAKEHOUSE_MLFLOW_URI names a server: unset it to restore that too")
+        if not database.exists():
+            return
+        if begun is None:
+            raise BackupRefused(f"{database.path} exists, and the backup has MLflow's database: LAKEHOUSE_MLFLOW_URI names another place")
+        if begun.database != self._database(manifest):
+            raise BackupRefused(
+                f"{database.path} exists, and the restore that was begun has MLflow's database at {begun.database}: let "
+                "LAKEHOUSE_MLFLOW_URI name that, as it did then"
+            )
 
     def carry_out(self, manifest: Manifest) -> Restored:
         """Restore. Killed anywhere, calling it again brings it to its end.
@@ -130,9 +167,10 @@ class RestoreBackup:
         began = time.monotonic()
         self.check(manifest)
         home = self.settings.home_folder
-        unfinished.write(home, self._address, manifest.id)
-        root, here = files_at(self.settings.root), FolderFiles(home)
-        files = size = 0
+        unfinished.write(home, unfinished.Note(self._address, manifest.id, self._database(manifest)))
+        # Tokens, and what was asked of services and tables, are for their owner alone.
+        root, here = files_at(self.settings.root), FolderFiles(home, is_private=True)
+        files = written_bytes = 0
         for number, (name, table) in enumerate(sorted(manifest.tables.items()), start=1):
             where = f"{name} ({number} of {len(manifest.tables)})"
             entries = self._backups.entries(table.list)
@@ -142,23 +180,21 @@ class RestoreBackup:
                 [one for one in entries if "/_delta_log/" in one.path],
             ):
                 count = self._write(files_at(self.settings.tables), part, name.replace(".", "/"), where)
-                files, size = files + count[0], size + count[1]
+                files, written_bytes = files + count[0], written_bytes + count[1]
         for name, area in manifest.areas.items():
             entries = self._backups.entries(area)
             for below in sorted({entry.path.split("/", 1)[0] for entry in entries}):
                 part = [entry for entry in entries if entry.path.split("/", 1)[0] == below]
                 count = self._write(here if name in OF_THIS_MACHINE else root, part, below, name)
-                files, size = files + count[0], size + count[1]
-        for path in (home / SERVING).rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)  # tokens, and what was asked, are for their owner alone
+                files, written_bytes = files + count[0], written_bytes + count[1]
         if manifest.mlflow is not None and self._mlflow(manifest):
-            files, size = files + 1, size + manifest.mlflow.size
+            files, written_bytes = files + 1, written_bytes + manifest.mlflow.size
         for written in (root, here):
             if isinstance(written, FolderFiles):
                 written.delete_parts()  # of a restore that was killed
         place.note_products(self.settings.root, manifest.products)
         unfinished.remove(home)
-        return Restored(manifest, files, size, time.monotonic() - began)
+        return Restored(manifest, files, written_bytes, time.monotonic() - began)
 
     @property
     def _address(self) -> str:
@@ -198,16 +234,21 @@ class RestoreBackup:
         Raises:
             BackupRefused: After the last: they are not those that were backed up.
         """
-        name, found, size = object_path(entry.digest), hashlib.sha256(), 0
+        name, found, count = object_path(entry.digest), hashlib.sha256(), 0
         try:
             for chunk in self._backups.files.chunks(name):
                 found.update(chunk)
-                size += len(chunk)
+                count += len(chunk)
                 yield chunk
         except FileNotFoundError as error:
             raise BackupRefused(f"the backup is not whole: {entry.path} ({name} in {self._address}) is gone") from error
-        if (found.hexdigest(), size) != (entry.digest, entry.size):
+        if (found.hexdigest(), count) != (entry.digest, entry.size):
             raise BackupRefused(f"the backup is damaged: {entry.path} ({name} in {self._address}) is not what was backed up")
+
+    def _database(self, manifest: Manifest) -> str | None:
+        """Where MLflow's database goes."""
+        database = MlflowDatabase.of(self.settings.tracking_uri)
+        return None if manifest.mlflow is None or database is None else str(database.path.resolve())
 
     def _mlflow(self, manifest: Manifest) -> bool:
         """Put MLflow's database here, with addresses of artifacts below this root; whether it was not there yet."""

@@ -23,10 +23,12 @@ class Note:
     Attributes:
         source: The place of backups.
         backup: The id of the backup.
+        database: Where MLflow's database goes; nothing was there when the restore began. None if it is not restored.
     """
 
     source: str
     backup: str
+    database: str | None = None
 
     @property
     def command(self) -> str:
@@ -56,11 +58,11 @@ def check(home: Path) -> None:
         )
 
 
-def write(home: Path, source: str, backup: str) -> None:
+def write(home: Path, note: Note) -> None:
     """Begin a restore."""
     home.mkdir(parents=True, exist_ok=True)
     part = home / f".{_FILE}.part"
-    part.write_text(json.dumps(asdict(Note(source, backup))) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(asdict(note)) + "\n", encoding="utf-8")
     part.replace(home / _FILE)
 
 

@@ -25,6 +25,11 @@ def free(folder: Path) -> int:
     return shutil.disk_usage(_existing(folder)).free
 
 
+def device(folder: Path) -> int:
+    """The number of the disk of a folder, or of the nearest folder above it that exists: those on one disk share what is free."""
+    return _existing(folder).stat().st_dev
+
+
 def is_read_only(folder: Path) -> bool:
     """Whether nothing can be written on the disk of a folder."""
     return bool(os.statvfs(_existing(folder)).f_flag & os.ST_RDONLY)

@@ -10,9 +10,11 @@ from polars.testing import assert_frame_equal
 
 from lakehouse_assets.client import open_lakehouse
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.operations import restore_backup
 from lakehouse_assets.platform.operations.backup_copy import Copier
 from lakehouse_assets.platform.operations.backup_manifest import BackupRefused
 from lakehouse_assets.platform.operations.backup_pins import Pins
+from lakehouse_assets.platform.operations.restore_backup import RestoreBackup
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.operations.unfinished import RootUnfinished
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
@@ -309,6 +311,28 @@ def test_a_damaged_backup_is_named_and_leaves_a_root_that_says_so(demo, place, t
     assert doctor(new) == []
 
 
+@pytest.mark.parametrize("interrupted", ["before the database", "after it"])
+def test_a_restore_that_goes_on_takes_no_other_database_for_its_own(demo, place, tmp_path, monkeypatch, interrupted):
+    back_up(settings_of(demo.root), place)
+    prod = tmp_path / "prod" / "mlflow.db"
+    shutil.copytree(demo.root / "mlflow", prod.parent)
+    before, new = files_of(prod.parent), Demo(tmp_path / "new")
+    other = Settings.load({"LAKEHOUSE_ROOT": str(new.root), "LAKEHOUSE_MLFLOW_URI": f"sqlite:///{prod}"})
+    step = (RestoreBackup, "_mlflow") if interrupted.startswith("before") else (restore_backup.place, "note_products")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        restore(settings_of(new.root), place)
+    with pytest.raises(
+        BackupRefused, match=rf"prod/mlflow\.db exists.*at {new.root}/mlflow/mlflow\.db: let LAKEHOUSE_MLFLOW_URI name that"
+    ):
+        restore(other, place)
+    assert files_of(prod.parent) == before
+    restore(settings_of(new.root), place)
+    assert_same_history(settings_of(new.root), settings_of(demo.root))
+    assert new.aliases() == {"champion": 2, "previous": 1}
+    assert new.registry.model_folder(new.registry.version(MODEL, 2)).is_relative_to(new.root)
+
+
 def test_databases_tokens_and_what_waits_on_this_machine_come_along(demo, place, tmp_path):
     settings = settings_of(demo.root)
     client = open_lakehouse(settings=settings, declarations=DECLARED, notice=lambda _: None)
@@ -325,7 +349,11 @@ def test_databases_tokens_and_what_waits_on_this_machine_come_along(demo, place,
     for name in ("serving/spool/abc/000000000001.segment", "reports/a.png", "landing/feed/a.csv", "serving/tokens.json"):
         assert found[name] == files_of(demo.root)[name]
     assert not {"cache/policy.json", "online/online.db", "landing/feed/.part", "restore-backup.json"} & {*found}
-    assert (tmp_path / "new" / "serving" / "tokens.json").stat().st_mode & 0o077 == 0
+    for name in ("serving", "audit", "reports"):
+        for path in (tmp_path / "new" / name, *(tmp_path / "new" / name).rglob("*")):
+            assert path.stat().st_mode & 0o077 == 0, path
+    landed = ("landing/feed", "landing/feed/a.csv")
+    assert [(tmp_path / "new" / name).stat().st_mode for name in landed] == [(demo.root / name).stat().st_mode for name in landed]
     tokens = open_lakehouse(settings=settings_of(tmp_path / "new"), notice=lambda _: None).tokens
     assert [one["name"] for one in tokens.list()] == ["shop"]
 

@@ -70,6 +70,31 @@ def test_a_file_that_never_rests_is_left_out_and_named(tmp_path, monkeypatch):
     assert len(copier.left_out) == 1, "one that is gone is nothing to tell"
 
 
+@pytest.mark.parametrize("size", [0, 10, IN_MEMORY + 1])
+@pytest.mark.parametrize("path", ["serving/spool/abc/000000000001.segment", "audit/2026-11.jsonl", "dagster/storage/run/step.err"])
+def test_a_file_that_others_append_to_all_the_time_is_copied_as_far_as_it_was(tmp_path, monkeypatch, path, size):
+    files, copier, chunks = FolderFiles(tmp_path / "home"), Copier(Backups(FolderFiles(tmp_path / "backups"))), FolderFiles.chunks
+    put(files, path, content := os.urandom(size))
+
+    def growing(self: FolderFiles, name: str) -> Iterator[bytes]:
+        """Something is appended before and after each look at the file."""
+        with (self.folder / name).open("ab") as file:
+            file.write(b"more" * 1000)
+        yield from chunks(self, name)
+        with (self.folder / name).open("ab") as file:
+            file.write(b"more" * 1000)
+
+    monkeypatch.setattr(FolderFiles, "chunks", growing)
+    monkeypatch.setattr(FolderFiles, "is_as_listed", lambda *_: False)
+    found = [*files.listing()]
+    (entry,) = copier.home(files.folder, found, {}, lambda _: None)
+    assert (entry.path, entry.size, copier.left_out) == (path, size, [])
+    monkeypatch.undo()
+    assert read(copier.backups.files, object_path(entry.digest)) == content
+    (files.folder / path).unlink()
+    assert copier.home(files.folder, found, {}, lambda _: None) == []
+
+
 def test_nothing_has_its_name_before_it_is_whole(place):
     def breaks() -> Iterator[bytes]:
         yield b"begun"
@@ -80,6 +105,34 @@ def test_nothing_has_its_name_before_it_is_whole(place):
     assert [*place.listing()] == []
     if isinstance(place, FolderFiles):
         assert [path for path in place.folder.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_private_is_so_from_its_first_byte_on(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o755)
+
+    def looks() -> Iterator[bytes]:
+        yield b"begun"
+        seen.extend(path.stat().st_mode & 0o077 for path in (tmp_path / "home").rglob("*"))
+
+    seen: list[int] = []
+    files = FolderFiles(tmp_path / "home", is_private=True)
+    files.write("a/b/c", looks())
+    assert seen == [0, 0, 0], "two folders, and the file that is not whole yet"
+    assert (tmp_path / "home" / "a" / "b" / "c").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_left_unfinished_goes_and_what_others_are_at_stays(tmp_path, monkeypatch):
+    uploads = [tmp_path / "landing" / "feed" / name for name in (".day.csv.part", f".{'a' * 31}.part", f".{'G' * 32}.part")]
+    files = FolderFiles(tmp_path)
+    for path in uploads:
+        put(files, str(path.relative_to(tmp_path)), b"1")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        put(files, "landing/feed/b.csv", b"2")
+    assert len([*tmp_path.rglob(".*.part")]) == len(uploads) + 1
+    files.delete_parts()
+    assert sorted(tmp_path.rglob(".*.part")) == sorted(uploads)
 
 
 def test_links_count_as_the_files_that_they_lead_to_within_the_place(tmp_path):
