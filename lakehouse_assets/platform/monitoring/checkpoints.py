@@ -50,21 +50,26 @@ class Log:
     code: tuple[str, ...]
     complete: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows
 
-    def rows(self, opened: DeltaTable | None = None) -> pl.LazyFrame:
+    def rows(self, opened: DeltaTable | None = None, until: int | None = None) -> pl.LazyFrame:
         """The rows that count, and some that came after them.
 
         Args:
             opened: The log as it is read; None: as it is now.
+            until: The number of a row: those that counted when it was the newest one; None: those that count now.
 
         Raises:
             NoSuchTable: There is no log yet.
         """
         opened = self.lakehouse.table(self.name).now() if opened is None else opened
         log, frames = pl.scan_delta(opened), cache.read(self.lakehouse, self._key(opened))
+        if until is not None:
+            log = log.filter(pl.col(ORDER).fill_null(0) <= until)
         if frames is None:
             return self.complete(log)
         known = frames[_ROWS]
         last = known[ORDER].max()
+        if until is not None and known.filter(pl.col(ORDER) > until).height:
+            return self.complete(log)  # rows that counted then may count no more
         later = log.filter(pl.col(ORDER) >= last).collect()
         of_last = known.filter(pl.col(ORDER) == last)
         if of_last.join(later, on=[ORDER, *self.identity], how="anti", nulls_equal=True).height:

@@ -90,8 +90,8 @@ BAD: Final = frozenset({FAILED, ERROR})
 """States of a monitor that a person should look at."""
 Matter = tuple[str | None, str | None, str | None]
 """Slice key, slice value and column; without a column the rows, as all columns together."""
-# What a verdict is about, window by window.
-_MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
+MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
+"""The columns that say what a verdict is about, window by window."""
 _WINDOW_OF_COLUMN: Final = ("monitor", "column_name", "window_start", "sequence", "evaluated_at")
 _IS_OVER: Final = (pl.col("passed") & pl.col("numbers").str.contains(f'"{OVER}"', literal=True)).fill_null(value=False)
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -114,7 +114,7 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
         lakehouse: Has the table.
         monitors: Whose rows are wanted.
     """
-    return holding(_counting_rows(lakehouse), monitors)
+    return holding(counting_rows(lakehouse), monitors)
 
 
 def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
@@ -127,10 +127,10 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
     if about.height:
         same = about.select("monitor", "table_id", "granularity").unique().lazy()
         windows = rows.join(same, on=["monitor", "table_id", "granularity"], how="semi", nulls_equal=True)
-        newest = _newest_windows(_not_over(windows), *_MATTER).collect()
+        newest = _newest_windows(_not_over(windows), *MATTER).collect()
         of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
         last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
-    last = _not_over_with_column(_newest_windows(last.lazy(), *_MATTER).collect(), rows)
+    last = _not_over_with_column(_newest_windows(last.lazy(), *MATTER).collect(), rows)
     found: dict[str, list[dict[str, Any]]] = {}
     for row in last.iter_rows(named=True):
         found.setdefault(row["monitor"], []).append(row)
@@ -147,11 +147,11 @@ def not_over(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None
     Returns:
         By matter, the start of the window (UTC).
     """
-    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
+    rows = counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
     last_over = pl.col("sequence").filter(_IS_OVER).max().fill_null(-1)
     last_failed = pl.col("sequence").filter(~pl.col("passed")).max()
     start = pl.col("window_start").filter(~pl.col("passed"), pl.col("sequence") == last_failed).max()
-    found = rows.group_by(_MATTER[1:], maintain_order=True).agg(is_open=last_failed > last_over, start=start)
+    found = rows.group_by(MATTER[1:], maintain_order=True).agg(is_open=last_failed > last_over, start=start)
     return {
         (row["slice_key"], row["slice_value"], row["column_name"]): row["start"]
         for row in found.filter("is_open").collect().iter_rows(named=True)
@@ -165,7 +165,7 @@ def matter_of(verdict: Verdict) -> Matter:
 
 def newest_window(lakehouse: Lakehouse, monitor: str) -> datetime | None:
     """The start of the newest window (UTC) of which a monitor said something, by whatever declaration; None: of none."""
-    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
+    rows = counting_rows(lakehouse).filter(pl.col("monitor") == monitor, ~is_ahead())
     found: datetime | None = rows.select(pl.col("window_start").max()).collect().item()
     return found
 
@@ -174,7 +174,7 @@ def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any
     """The newest rows of a monitor, newest first."""
     own = pl.col("monitor") == monitor
     if rows <= SHOWN:
-        found = _counting_rows(lakehouse).filter(own).collect()
+        found = counting_rows(lakehouse).filter(own).collect()
     else:
         for found in backwards(lakehouse, own):
             if found.height >= rows:
@@ -192,7 +192,7 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
     """
     wanted = (pl.col("monitor") == monitor) & ~pl.col("passed")
     if window is None:
-        return _newest(_counting_rows(lakehouse).filter(wanted), "monitor").collect().to_dicts()
+        return _newest(counting_rows(lakehouse).filter(wanted), "monitor").collect().to_dicts()
     wanted &= pl.col("window_start") == window
     failed = next((rows for rows in backwards(lakehouse, wanted) if rows.height), pl.DataFrame(schema=SCHEMA))
     return _newest(failed.lazy(), "monitor").collect().to_dicts()
@@ -232,9 +232,9 @@ def began(lakehouse: Lakehouse, newest: Sequence[Mapping[str, Any]], wait: int) 
 
 def _began(said: pl.DataFrame, newest: datetime, reach: timedelta) -> list[dict[str, Any]]:
     """Of each column that failed shortly before a window or in it, the failed verdicts of the window in which that began."""
-    over = pl.col("sequence").filter(pl.col("window_start").is_null()).max().over(_MATTER).fill_null(-1)
+    over = pl.col("sequence").filter(pl.col("window_start").is_null()).max().over(MATTER).fill_null(-1)
     windows = said.lazy().filter(pl.col("window_start").is_not_null() & (pl.col("sequence") >= over))
-    failed = _newest(windows, *_MATTER, "window_start").filter(~pl.col("passed")).collect()
+    failed = _newest(windows, *MATTER, "window_start").filter(~pl.col("passed")).collect()
     found = list[dict[str, Any]]()
     for part in failed.sort("window_start", descending=True, maintain_order=True).partition_by("column_name", maintain_order=True):
         whole = part.filter(pl.col("slice_key").is_null(), pl.col("window_start") >= newest - reach)
@@ -296,9 +296,14 @@ def verdict_log(lakehouse: Lakehouse) -> Log:
     return Log(lakehouse, TABLE, _counting, ("monitor", "evaluated_at", "run_id"), (__name__,), complete)
 
 
-def _counting_rows(lakehouse: Lakehouse) -> pl.LazyFrame:
-    """The rows that count, and some that came after them; none if there is no table."""
-    return verdict_log(lakehouse).rows() if lakehouse.table(TABLE).exists() else pl.LazyFrame(schema=SCHEMA)
+def counting_rows(lakehouse: Lakehouse, until: int | None = None) -> pl.LazyFrame:
+    """The rows that count, and some that came after them; none if there is no table.
+
+    Args:
+        lakehouse: Has the table.
+        until: The number of a commit: what counted when it was the newest one; None: what counts now.
+    """
+    return verdict_log(lakehouse).rows(until=until) if lakehouse.table(TABLE).exists() else pl.LazyFrame(schema=SCHEMA)
 
 
 def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -309,13 +314,13 @@ def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
     """
     ordered = complete(rows).with_row_index("_row")
     windows = ordered.filter(pl.col("granularity").is_not_null())
-    newest = _newest_windows(_not_over(windows), "table_id", "granularity", *_MATTER)
+    newest = _newest_windows(_not_over(windows), "table_id", "granularity", *MATTER)
     counting = [
         _newest(ordered, "monitor"),
         newest,
-        _with_column(newest, ordered)[1],
-        _newest(ordered.filter(~pl.col("passed")), *_MATTER),
-        _newest(ordered.filter(_IS_OVER), *_MATTER),
+        with_column(newest, ordered)[1],
+        _newest(ordered.filter(~pl.col("passed")), *MATTER),
+        _newest(ordered.filter(_IS_OVER), *MATTER),
         _newest_first(ordered).group_by("monitor", maintain_order=True).head(SHOWN).select(ordered.collect_schema().names()),
     ]
     return pl.concat(counting).unique("_row").sort("_row").drop("_row")
@@ -335,11 +340,11 @@ def _as_declared(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 def _not_over(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Without what was said of a matter before it was said to be over."""
-    over = pl.when(_IS_OVER).then("sequence").max().over(_MATTER)
+    over = pl.when(_IS_OVER).then("sequence").max().over(MATTER)
     return rows.filter(pl.col("sequence") >= over.fill_null(0))
 
 
-def _with_column(slices: pl.LazyFrame, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+def with_column(slices: pl.LazyFrame, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Of failed slices those whose column failed as a whole in the same window, by the same evaluation; and what was said of that."""
     whole, failed = rows.filter(~pl.col("passed"), pl.col("slice_key").is_null()), slices.filter(~pl.col("passed"))
     failed = failed.filter(pl.col("slice_key").is_not_null())
@@ -358,7 +363,7 @@ def _not_over_with_column(last: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFram
     """
     if last.filter(~pl.col("passed"), pl.col("slice_key").is_not_null()).is_empty():
         return last
-    slices = _with_column(last.lazy(), rows)[0].collect()
+    slices = with_column(last.lazy(), rows)[0].collect()
     columns = (
         last.filter(pl.col("slice_key").is_null())
         .group_by("monitor", "column_name")
@@ -367,7 +372,7 @@ def _not_over_with_column(last: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFram
     over = slices.join(columns.filter("is_well"), on=["monitor", "column_name"], nulls_equal=True).filter(
         (pl.col("newest") >= pl.col("window_start")).fill_null(value=True)
     )
-    return last.join(over, on=_MATTER, how="anti", nulls_equal=True, maintain_order="left")
+    return last.join(over, on=MATTER, how="anti", nulls_equal=True, maintain_order="left")
 
 
 def _newest_windows(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:

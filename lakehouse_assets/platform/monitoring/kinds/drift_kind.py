@@ -127,12 +127,14 @@ class Drift(MonitorKind):
             name, at, version = self.against.partition("@")
             return name, int(version) if at else lakehouse.table(name).version(), ""
         models = [one.name for one in watched.catalog.declarations if isinstance(one, ModelDeclaration)]
-        learnt = next((found for model in models if (found := learnt_from(lakehouse, model, of)) is not None), None)
-        if learnt is None:
+        champions = [found for model in models if (found := learnt_from(lakehouse, model, of)) is not None]
+        if not champions:
             return of, None, f"no model that learns from {of} has a champion. Train one"
-        if not learnt.is_of(lakehouse.table(of)):
-            why = f"the champion of {learnt.model} learnt from version {learnt.version} of {of}, which was deleted and created again since"
-            return of, None, f"{why}. Train it again (`lakehouse train {learnt.model} --force`)"
+        table, first = lakehouse.table(of), champions[0]
+        learnt = next((one for one in champions if one.is_of(table)), None)
+        if learnt is None:
+            why = f"the champion of {first.model} learnt from version {first.version} of {of}, which was deleted and created again since"
+            return of, None, f"{why}. Train it again (`lakehouse train {first.model} --force`)"
         return of, learnt.version, ""
 
 

@@ -4,10 +4,10 @@ Only rows of the window, and of those before it, are read, and of them one colum
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cached_property, partial
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial, reduce
 from typing import Final
 
 import polars as pl
@@ -23,13 +23,18 @@ from lakehouse_assets.platform.monitoring.why.columns import columns_read
 from lakehouse_assets.platform.monitoring.why.made_of import Sides, of_file_rows, of_keys
 from lakehouse_assets.platform.monitoring.why.origin import function_changed, lacking_files, of_files
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known, of_version
 from lakehouse_assets.platform.storage.known_at import VERSION as FEATURE_VERSION
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
 from lakehouse_assets.platform.storage.table import Table
 
-Span = tuple[datetime, datetime]
+Span = tuple[datetime, datetime | None]
+"""From a moment on and before another; None: without an end."""
+_Part = tuple[Sequence[str], Callable[[pl.LazyFrame], pl.LazyFrame]]
+"""The columns that a choice of rows is by, and what leaves these rows."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DEPTH: Final = 10
 _MOMENT: Final = "_moment"
 NOTHING_KNOWN: Final = "nothing upstream of it is known here"
@@ -112,9 +117,8 @@ class Trace:
 
     def when(self, table: str, column: str, items: Sequence[str]) -> pl.DataFrame:
         """When there are rows of some values, from the windows before on: `value` and `moment` (UTC)."""
-        rows = self._chosen(self.lakehouse.table(table))
-        moment = Groups(self.time).moment(rows.collect_schema()).alias(_MOMENT)
-        near = rows.filter(moment >= self.before[0]).with_columns(moment)
+        rows = self._chosen(self.lakehouse.table(table), (self.before[0], None))
+        near = rows.with_columns(Groups(self.time).moment(rows.collect_schema()).alias(_MOMENT))
         found = self._valued(table, column, near, _MOMENT).filter(pl.col("value").is_in(list(items)))
         return found.rename({_MOMENT: "moment"})
 
@@ -157,8 +161,7 @@ class Trace:
         return max(found, key=lambda one: (round(one.change.distance, 1), one is by_time), default=None)
 
     def _by_time(self, table: Table) -> Sides:
-        rows = self._chosen(table)
-        return Sides(self._within(rows, self.before), self._within(rows, self.after))
+        return Sides(self._chosen(table, self.before), self._chosen(table, self.after))
 
     def _rewritten(self, table: Table, version: int | None) -> Sides | None:
         """The same windows, as they were at a version, and now."""
@@ -167,28 +170,43 @@ class Trace:
         if not is_time(table.schema().get(self.time)):
             return None
         try:
-            sides = [self._chosen(table, at) for at in (version, None)]
+            return Sides(*(self._chosen(table, self.after, at) for at in (version, None)))
         except NoSuchVersion:
             return None
-        return Sides(*(self._within(rows, self.after) for rows in sides))
 
-    def _within(self, rows: pl.LazyFrame, span: Span) -> pl.LazyFrame:
-        moment = Groups(self.time).moment(rows.collect_schema())
-        return rows.filter(moment >= span[0], moment < span[1])
+    def _within(self, span: Span, rows: pl.LazyFrame) -> pl.LazyFrame:
+        groups, schema = Groups(self.time), rows.collect_schema()
+        start, end = (None if one is None else (one - _EPOCH) // timedelta(microseconds=1) for one in span)
+        moment = groups.moment(schema)
+        exact = [moment >= span[0], *([] if span[1] is None else [moment < span[1]])]
+        # By the bounds files of other times are left out, which no expression of a moment does.
+        return rows.filter(groups.within(schema, [(start, end)])).filter(*exact)
 
-    def _chosen(self, table: Table, version: int | None = None) -> pl.LazyFrame:
-        """The rows of a table that count: of the newest version of a feature set, of the slice."""
-        rows = self._counting(table, version)
-        names = rows.collect_schema().names()
-        given = [pl.col(key).cast(pl.String).eq_missing(pl.lit(value, pl.String)) for key, value in self.chosen.items() if key in names]
-        return rows.filter(*given)
+    def _chosen(self, table: Table, span: Span, version: int | None = None) -> pl.LazyFrame:
+        """The rows of a table that count: of some windows, of the newest version of a feature set, of the slice."""
+        schema = table.scan(version).collect_schema()
+        given: list[_Part] = [((self.time,), partial(self._within, span))]
+        for key, value in self.chosen.items():
+            if key in schema:
+                is_chosen = pl.col(key).cast(pl.String).eq_missing(pl.lit(value, pl.String))
+                given.append(((key,), partial(_filtered, is_chosen)))
+        return self._counting(table, given, version)
 
-    def _counting(self, table: Table, version: int | None = None) -> pl.LazyFrame:
-        """The rows of a table that hold: of a feature set of its newest version, each as it was known last and not as before."""
+    def _counting(self, table: Table, parts: Sequence[_Part] = (), version: int | None = None) -> pl.LazyFrame:
+        """Some of the rows of a table that hold: of a feature set of its newest version, each as it was known last and not as before.
+
+        All revisions of a row have one key: what is chosen by columns of it is chosen first, so that the history is not sorted for it.
+        """
         declared, rows = self.catalog.get(table.name), table.scan(version)
+        key: tuple[str, ...] = ()
         if isinstance(declared, FeatureSet) and KNOWN_AT in rows.collect_schema():
-            return as_known(rows, (*declared.entity, declared.event_time))
-        return rows
+            key = (*declared.entity, declared.event_time)
+            newest = FeatureVersion.of(table, version)
+            rows = of_version(rows, None if newest is None else newest.number)
+        first = [choose for columns, choose in parts if set(columns) <= set(key)]
+        then = [choose for columns, choose in parts if not set(columns) <= set(key)]
+        rows = reduce(lambda left, choose: choose(left), first, rows)
+        return reduce(lambda left, choose: choose(left), then, as_known(rows, key) if key else rows)
 
     # --- one table further up
 
@@ -230,14 +248,13 @@ class Trace:
     def _sides(self, declared: TableDeclaration, below: Sides, source: str, schema: pl.Schema) -> Sides | None:
         """The rows of an input that those of a table were made of: of the same file rows, times, or keys."""
         table = self.lakehouse.table(source)
-        rows = self._counting(table)
         names = below.after.collect_schema().names()
         if all(name in schema and name in names for name in LINEAGE):
-            return below.upstream(partial(of_file_rows, rows))
+            return below.upstream(partial(of_file_rows, self._counting(table)))
         if is_time(schema.get(self.time)):
             return self._by_time(table)
         keys = [name for name in declared.identity if name in schema and name in names and name not in _OF_VERSIONS]
-        return below.upstream(partial(of_keys, rows, keys)) if keys else None
+        return below.upstream(lambda side: self._counting(table, [(keys, lambda rows: of_keys(rows, keys, side))])) if keys else None
 
     # --- values
 
@@ -295,6 +312,10 @@ class Trace:
             value = comparable(masked, found.column, as_number=is_number)
             frames.append(masked.select(value.alias("value"), *LINEAGE[:2]).collect(engine="streaming"))
         return frames[0], frames[1]
+
+
+def _filtered(which: pl.Expr, rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.filter(which)
 
 
 def _read_by(table: Table, version: int) -> dict[str, int]:

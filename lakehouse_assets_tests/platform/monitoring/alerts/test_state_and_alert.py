@@ -12,7 +12,7 @@ import pytest
 
 from lakehouse_assets import Drift
 from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor, monitor
-from lakehouse_assets.platform.monitoring import judgements, verdicts
+from lakehouse_assets.platform.monitoring import checkpoints, judgements, verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
@@ -123,6 +123,36 @@ def test_windows_that_are_judged_again_or_late_leave_no_failure_without_an_alert
     assert shop.failed <= shop.alerted
 
 
+ALONE: list[Window] = [(True, None), (False, None), (None, None)]
+
+
+@pytest.mark.parametrize("resolve_after", [1, 2])
+def test_what_is_well_resolves_nothing_where_a_newer_window_is_bad_as_before(tmp_path, resolve_after):
+    """Three windows, and again two of them together with a newer one."""
+    firsts = [first for first in itertools.product(ALONE, repeat=3) if [good for good, _ in first if good is not None][-1:] == [False]]
+    histories = list(itertools.product(firsts, itertools.product(ALONE, repeat=3)))
+    monitors = [watching(number, resolve_after=resolve_after) for number in range(len(histories))]
+    shop = Shop(f"{tmp_path}/shop", monitors)
+    shop.say([list(enumerate(first)) for first, _ in histories])
+    shop.take()
+    opened = shop.open
+    shop.say([list(enumerate(again, 1)) for _, again in histories])
+    told: dict[str, list[str]] = {}
+    for entry in shop.take():
+        told.setdefault(entry.key, []).append(entry.event)
+    still = 0
+    for one, (first, again) in zip(monitors, histories, strict=True):
+        before = dict(enumerate(good for good, _ in first))
+        after = before | {day: good for day, (good, _) in enumerate(again, 1) if good is not None}
+        newest = max(day for day, good in before.items() if good is not None)
+        if all(after[day] is not True for day in after if day >= newest):  # what is well after it is the end of a failure
+            still += 1
+            assert "resolved" not in told.get(f"monitor:{one.name}:amount", []), (first, again)
+            assert shop.open[f"monitor:{one.name}:amount"].alert_id == opened[f"monitor:{one.name}:amount"].alert_id
+    assert still
+    assert shop.failed <= shop.alerted
+
+
 def test_a_failure_from_long_ago_that_still_holds_is_told_and_one_that_is_over_is_not(tmp_path):
     shop = Shop(f"{tmp_path}/shop", [watching(1), watching(2)])
     shop.say([[(0, (False, False))], [(0, (False, None))]], ago=timedelta(days=40))
@@ -172,3 +202,16 @@ def test_with_a_checkpoint_the_state_is_as_without(tmp_path, monkeypatch):
     of_all, of_counting = (verdicts.holding(rows, shop.monitors) for rows in (log.lazy(), verdicts._counting(counting)))
     assert {name: verdicts.state_of(rows) for name, rows in of_all.items()} == {one.name: "passed" for one in shop.monitors}
     assert of_counting == of_all
+
+
+def test_a_reader_behind_a_checkpoint_knows_what_was_bad_when_it_read_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "EVERY", 1)
+    shop = Shop(f"{tmp_path}/shop", [watching(1, resolve_after=1)])
+    well, bad = (True, None), (False, None)
+    shop.say([[(0, bad)]])
+    shop.take()
+    shop.say([[(2, bad)]])
+    shop.take()
+    shop.say([[(1, well), (2, bad)]])
+    shop.say([[(day, well) for day in range(3, 4 + verdicts.SHOWN)]])
+    assert [(one.event, one.window) for one in shop.take()] == [("resolved", BEGIN + timedelta(days=3))]

@@ -429,6 +429,39 @@ def test_a_table_that_was_created_again_is_not_what_the_champion_learnt_from(tmp
     assert f"`lakehouse train {level_model.name} --force`" in verdict.text
 
 
+@pytest.mark.parametrize("trained_again", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_the_baseline_is_of_the_first_champion_that_learnt_from_the_table_as_it_is(tmp_path, trained_again):
+    """Three models of one table, of which some were trained again since it was deleted and created again."""
+    lake = Lakehouse(str(tmp_path))
+    models = [replace(level_model, name=f"shop.models.m{number}") for number in range(3)]
+    stored = lake.table("shop.silver.orders")
+
+    def create(version: int) -> str:
+        stored.create(SCHEMA, ("day",))
+        for _ in range(version):
+            stored.append(BASE)
+        return json.dumps({stored.name: digest_of(stored, version)})
+
+    versions = dict.fromkeys(range(3), 1)
+    digests = dict.fromkeys(versions, create(1))
+    shutil.rmtree(stored.uri)
+    again = create(2)
+    for number in trained_again:
+        versions[number], digests[number] = 2, again
+    for number, one in enumerate(models):
+        ledger = lake.table(one.name)
+        ledger.create(LEDGER_SCHEMA)
+        learnt = {"training_tables": json.dumps({stored.name: versions[number]}), "training_table_digests": digests[number]}
+        ledger.append(pl.DataFrame([{"sequence": 1, "version": 1, "champion": 1, **learnt}], schema=LEDGER_SCHEMA))
+    moved = monitor("shop.monitors.moved", of=stored.name, kind=Drift("at"))
+    said = evaluation(lake, LATER, models).judge(moved).verdicts
+    if trained_again:
+        assert said[0].passed
+    else:
+        assert [one.passed for one in said] == [None]
+        assert "the champion of shop.models.m0 learnt from version 1" in said[0].text
+
+
 @pytest.mark.parametrize(
     ("given", "said"), [({"every": "daily"}, "is no length of a window"), ({"against": "a.b.c@x"}, "is a version, as in TABLE@3")]
 )

@@ -1,7 +1,7 @@
 """Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,6 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.monitors import OVER, AlertRule, Monitor
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.signals import MONITOR, Reading, Signal, removal
+from lakehouse_assets.platform.monitoring.alerts.sources.newest_windows import NewestWindows, Window, matter_in_table
 from lakehouse_assets.platform.monitoring.in_words import where
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
@@ -54,7 +55,8 @@ class Verdicts:
         signals, is_first = list[Signal](), False
         if cursor.before != cursor.after:
             rows, is_first = self._new(table, cursor, now)
-            signals = self._signals(rows.filter(~pl.col("monitor").is_in(list(back))))
+            rows = rows.filter(~pl.col("monitor").is_in(list(back)))
+            signals = self._signals(rows, self._newest(rows, None if is_first else cursor.before))
         signals += self._as_they_are([one for one, _ in back.values()], now)
         cursors = [cursor, *(Cursor(removal(name), at, at + 1) for name, (_, at) in back.items())]
         return Reading(signals, cursors, is_first)
@@ -64,7 +66,7 @@ class Verdicts:
         if not monitors:
             return []
         rows = [row for held in verdicts.latest(self.lakehouse, monitors).values() for row in held]
-        told = self._signals(pl.DataFrame(rows, schema=verdicts.SCHEMA))
+        told = self._signals(pl.DataFrame(rows, schema=verdicts.SCHEMA), NewestWindows(()))
         return [replace(signal, at=now, is_redeclared=True) for signal in told]
 
     def _new(self, table: Table, cursor: Cursor, now: datetime) -> tuple[pl.DataFrame, bool]:
@@ -81,34 +83,42 @@ class Verdicts:
         long_ago = pl.DataFrame(holding, schema=log.schema).filter(pl.col("evaluated_at") < now - _REACH)
         return pl.concat([long_ago, recent]), True
 
-    def _signals(self, rows: pl.DataFrame) -> list[Signal]:
+    def _newest(self, rows: pl.DataFrame, before: int | None) -> NewestWindows:
+        """What monitors had said of their newest windows when the log was read up to a commit; None: it was not read."""
+        named = set(rows["monitor"].unique())
+        monitors = [one for one in self.monitors if one.name in named]
+        by_window = {one.name for one in monitors if one.kind.judges_changes}
+        if before is None or not by_window:
+            return NewestWindows(by_window)
+        log = verdicts.counting_rows(self.lakehouse, before)
+        held = [row for of in verdicts.holding(log, monitors).values() for row in of]
+        slices, _ = verdicts.with_column(pl.LazyFrame(held, schema=verdicts.SCHEMA), log)
+        return NewestWindows(by_window, held, slices.collect().iter_rows(named=True))
+
+    def _signals(self, rows: pl.DataFrame, newest: NewestWindows) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
 
         Slices that are bad where the column is so in the same window are told with it, as one cause is one alert: their signals only
         count. And one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their
-        commits.
+        commits. A window that is well tells nothing where a newer one is still bad.
         """
         ordered = verdicts.complete(rows.lazy()).with_columns(_ahead=verdicts.is_ahead()).collect()
         evaluations: dict[tuple[int, str, datetime], list[dict[str, Any]]] = {}
         for row in ordered.iter_rows(named=True):
             evaluations.setdefault((row["sequence"], row["monitor"], row["evaluated_at"]), []).append(row)
         in_order = sorted(evaluations.items(), key=lambda evaluation: (evaluation[0][0], evaluation[0][2]))
-        bad = self._newest_bad() if rows.height else {}
-        return [signal for (at, *_), said in in_order for signal in self._of_evaluation(said) if not _is_late(signal, at, bad)]
+        return [signal for _, said in in_order for signal in self._of_evaluation(said, newest.take(said))]
 
-    def _newest_bad(self) -> dict[str, tuple[datetime, int]]:
-        """Of what fails now, the newest window, and in which commit that was said."""
-        held = [row for rows in verdicts.latest(self.lakehouse, self.monitors).values() for row in rows]
-        return {_key(row): (row["window_start"], row["sequence"]) for row in held if row["passed"] is False and row["window_start"]}
-
-    def _of_evaluation(self, said: list[dict[str, Any]]) -> Iterator[Signal]:
+    def _of_evaluation(self, said: list[dict[str, Any]], late: Container[Window]) -> Iterator[Signal]:
         matters: dict[tuple[datetime, bool, str], list[dict[str, Any]]] = {}
         for row in said:
             matters.setdefault((row["window_start"] or _BEGIN, not row["_ahead"], _key(row)), []).append(row)
         begun = {key for (_, has_begun, key) in matters if has_begun}
         in_slices = _in_slices(said)
         signals = []
-        for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
+        for (start, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
+            if (matter_in_table(of[0]), start) in late:
+                continue
             if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
                 signals.append(self._signal(key, of, in_slices.get(_whole(of[0]))))
         yield from _followed(signals)
@@ -157,14 +167,6 @@ class Verdicts:
             is_redeclared=shown["sequence"] == shown["declaration"],
             is_folded=is_folded,
         )
-
-
-def _is_late(signal: Signal, sequence: int, bad: Mapping[str, tuple[datetime, int]]) -> bool:
-    """Whether it says of a window that it is well, after a newer one was said to be bad: that it is still."""
-    if signal.is_bad or signal.is_over or signal.is_redeclared or signal.window is None or signal.key not in bad:
-        return False
-    newest, said = bad[signal.key]
-    return signal.window < newest and said < sequence
 
 
 def _followed(signals: Sequence[Signal]) -> list[Signal]:
