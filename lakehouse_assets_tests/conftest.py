@@ -8,9 +8,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import alembic.util
+import hypothesis
 import pytest
 
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.s3 import BUCKET, S3, s3_server
@@ -24,6 +26,10 @@ for ignored in (signal.SIGINT, signal.SIGHUP):
 _load = alembic.util.load_python_file
 _load_once = cache(_load)
 alembic.util.load_python_file = lambda folder, name: (_load if name == "env.py" else _load_once)(folder, name)
+
+# Each run of the suite tries the same examples, so that what fails has been changed; `benchmarks.sweeps` looks for new ones.
+hypothesis.settings.register_profile("suite", derandomize=not sweeps.FULL)
+hypothesis.settings.load_profile("suite")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 

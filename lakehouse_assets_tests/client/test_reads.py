@@ -188,7 +188,8 @@ GIVES_ROWS: dict[str, tuple[Callable[[Client], Any], set[str]]] = {
 GIVES_NONE = {
     "Client": "settings tables table statements as_csv inference tokens quarantine files contracts features models monitors runs alerts "
     "with_products land new_product quarantines pending untrained without_champion with_changed_function forgotten_products nothing_landed "
-    "run follow train train_due restore restore_last_good doctor maintenance serve_endpoints serve",
+    "run follow train train_due restore restore_last_good backup restore_backup doctor "
+    "maintenance serve_endpoints serve",
     "TableHandle": "history count schema version contract exists",
     "Quarantine": "replay",
     "Files": "retry reread ignore",
