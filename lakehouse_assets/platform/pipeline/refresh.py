@@ -207,7 +207,7 @@ class Refresh:
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            own = cursors if is_last else self._progress(batch, parts, code, position + 1)
+            own = source_ids.left(self.stored, cursors) if is_last else self._progress(batch, parts, code, position + 1)
             forgets = layout.progress_names(self.stored, batch) if is_last else ()
             done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done

@@ -56,6 +56,11 @@ def cursors(stored: Table, sources: Iterable[Table]) -> tuple[Cursor, ...]:
     return tuple(Cursor(name_of(source.name), at, number) for at, source in marks if (number := number_of(source)) != at)
 
 
+def left(stored: Table, cursors: Iterable[Cursor]) -> tuple[Cursor, ...]:
+    """What of some watermarks a commit has still to say, where one before it may have said which Delta tables were read."""
+    return tuple(one for one in cursors if not one.source.startswith(f"{SOURCE_ID}/") or stored.cursor(one.source) != one.after)
+
+
 def number_of(source: Table) -> int:
     """The id as a watermark: 62 bits of it."""
     digest = blake2b(str(source.now().metadata().id).encode(), digest_size=8).digest()

@@ -217,7 +217,8 @@ def test_a_log_that_was_made_again_is_read_from_its_start(orders, tmp_path):
     orders.run()
     (tmp_path / "tables" / "platform").rename(tmp_path / "tables" / "old")
     orders.write("b.csv", "2,y")
-    orders.ingestion.discover("run")
+    ingestion = orders.ingestion
+    landing.discover(ingestion.log, ingestion.zone, ingestion.feed, "run")
     assert orders.ingestion.state().discoveries["path"].to_list() == ["a.csv", "b.csv"]
     assert orders.events("b.csv") == ["found"]
 
